@@ -1,0 +1,122 @@
+// Package config holds the bridge's settings: what they are, what they default
+// to, and how flags, the environment and the configuration file give them. The
+// struct Config is the only list of them; its tags make the environment names,
+// the file's keys and the reference in docs/configuration.md.
+package config
+
+import "time"
+
+// Config is every setting outside the mapping. Keys of the file are the yaml
+// tags; a setting's environment name is WALBRIDGE_ and its key in capitals with
+// underscores, and env lists names that are looked at after that one.
+type Config struct {
+	Name     string   `yaml:"name" help:"Name of the bridge: of its slot and publication at the source, and of its checkpoint row at the target. Two bridges on one database need two names. Lower-case letters, digits and underscores, at most 63."`
+	Source   Source   `yaml:"source"`
+	Target   Target   `yaml:"target"`
+	Supabase Supabase `yaml:"supabase"`
+	Listen   string   `yaml:"listen" help:"Address of the status page, the probes and the metrics, or off. They show no row data; still, beyond loopback give the address only in a network that you trust."`
+	Prepare  string   `yaml:"prepare" oneof:"auto manual" help:"Whether run creates what is missing (publication, slot, target tables, private schema), or says what is missing and stops."`
+	OnDelete string   `yaml:"on_delete" oneof:"keep delete" optional:"true" help:"What a deletion at the source does to the row at the target, over what the mapping says for each table."`
+	Audit    Audit    `yaml:"audit"`
+	Batch    Batch    `yaml:"batch"`
+	Queue    Queue    `yaml:"queue"`
+	Copy     Copy     `yaml:"copy"`
+	Lease    Duration `yaml:"lease" min:"1s" help:"How long a silent instance keeps its claim before a standby takes over."`
+	Reject   Reject   `yaml:"reject"`
+	Memory   Memory   `yaml:"memory"`
+	Log      Log      `yaml:"log"`
+
+	// Mapping is the file that the tables come from.
+	Mapping Mapping `yaml:"-"`
+	// Warnings are sentences about the settings that the operator should see.
+	Warnings []string `yaml:"-"`
+	// from says, for each setting that was given, where: the name of the
+	// variable, or the file's place.
+	from map[string]string `yaml:"-"`
+}
+
+// Source is the application's database.
+type Source struct {
+	URL         Secret   `yaml:"url" env:"DATABASE_URL" help:"Source database: Django's own, by a direct connection (poolers don't pass replication on). The role needs REPLICATION, and SELECT on the mapped tables."`
+	Heartbeat   Duration `yaml:"heartbeat" min:"1s" help:"How often a small message is written into the source's WAL. It lets the source release WAL while the mapped tables are quiet, and proves that it wasn't restored from an older copy."`
+	InsecureTLS bool     `yaml:"insecure_tls" help:"Says that the network to the source is trusted, so that a connection without sslmode=verify-full is not warned about."`
+}
+
+// Target is the Supabase database.
+type Target struct {
+	URL         Secret `yaml:"url" env:"SUPABASE_DB_URL" help:"Target database: Supabase's direct connection, or its session pooler (port 5432)."`
+	InsecureTLS bool   `yaml:"insecure_tls" help:"Says that the network to the target is trusted, so that a connection without sslmode=verify-full is neither warned about nor, in plain text, refused."`
+}
+
+// Supabase is access by the API, for a sink that this version doesn't have. The
+// settings are read so that the error can name what to set instead.
+type Supabase struct {
+	URL string `yaml:"url" env:"SUPABASE_URL" help:"Address of the project's API. This version doesn't write through the API; set target.url."`
+	Key Secret `yaml:"key" env:"SUPABASE_SERVICE_ROLE_KEY SUPABASE_SECRET_KEY" help:"Key for the API. This version doesn't write through the API; set target.url."`
+}
+
+// Audit says what becomes an audit entry.
+type Audit struct {
+	Enabled   bool   `yaml:"enabled" help:"Whether changes are written to the audit table."`
+	Values    string `yaml:"values" oneof:"changed all none" help:"Which values entries carry: those that an update changed, all of them, or none."`
+	Unchanged bool   `yaml:"unchanged" help:"Whether an update that changes no mapped column makes an entry, too."`
+	MaxValue  Size   `yaml:"max_value" min:"64" help:"Size above which an entry carries a value's size and hash in place of the value."`
+}
+
+// Batch bounds one target transaction.
+type Batch struct {
+	Rows  int  `yaml:"rows" min:"1" help:"Most row changes in one target transaction. A source transaction beyond it is written in slices of one target transaction."`
+	Bytes Size `yaml:"bytes" min:"64KiB" help:"Most bytes of row changes in one slice."`
+}
+
+// Queue bounds what has been received and not yet applied.
+type Queue struct {
+	Bytes Size `yaml:"bytes" min:"64KiB" help:"Most bytes that wait between the source and the target. When they are full, the bridge stops reading."`
+}
+
+// Copy is the first copy.
+type Copy struct {
+	Rows int `yaml:"rows" min:"1" help:"Rows that one piece of the first copy reads, in a short transaction of its own."`
+}
+
+// Reject bounds rows that the target refuses.
+type Reject struct {
+	Limit int `yaml:"limit" min:"0" help:"How many rows that the target refuses may be set aside as held before the bridge stops for a person. 0 stops at the first."`
+}
+
+// Memory is what the Go runtime aims at.
+type Memory struct {
+	Limit Size `yaml:"limit" min:"0" help:"Memory that the runtime tries to stay under while streaming. GOMEMLIMIT goes before it; 0 sets no limit."`
+}
+
+// Log is how the process logs.
+type Log struct {
+	Level  string `yaml:"level" oneof:"debug info warn error" help:"Least severe level that is logged."`
+	Format string `yaml:"format" oneof:"auto text json" help:"auto is text on a terminal and JSON elsewhere."`
+}
+
+// Mapping is a file with the sections tables and audit_log, unread: package
+// mapping parses it.
+type Mapping struct {
+	// Name is the file's name for messages.
+	Name string
+	Data []byte
+}
+
+// Default returns the settings of a bridge that was given none.
+func Default() *Config {
+	return &Config{
+		Name:    "walbridge",
+		Source:  Source{Heartbeat: Duration(10 * time.Second)},
+		Listen:  "127.0.0.1:8787",
+		Prepare: "auto",
+		Audit:   Audit{Enabled: true, Values: "changed", MaxValue: 8 << 10},
+		Batch:   Batch{Rows: 10_000, Bytes: 4 << 20},
+		Queue:   Queue{Bytes: 4 << 20},
+		Copy:    Copy{Rows: 10_000},
+		Lease:   Duration(4 * time.Second),
+		Reject:  Reject{Limit: 1000},
+		Memory:  Memory{Limit: 48 << 20},
+		Log:     Log{Level: "info", Format: "auto"},
+	}
+}

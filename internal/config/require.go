@@ -1,0 +1,72 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pg"
+)
+
+// RequireSource checks that there is a source and that its URL is sound, without
+// connecting. What is questionable about it is added to c.Warnings.
+func (c *Config) RequireSource() (pg.Endpoint, error) {
+	if c.Source.URL.IsZero() {
+		return pg.Endpoint{}, fault.Errorf(fault.Config,
+			"export WALBRIDGE_SOURCE_URL=postgres://user:password@host:5432/database",
+			"no source: set WALBRIDGE_SOURCE_URL, or DATABASE_URL, to the application's database")
+	}
+	return c.inspect(c.Source.URL, c.SourceOptions())
+}
+
+// RequireTarget does the same for the target.
+func (c *Config) RequireTarget() (pg.Endpoint, error) {
+	const hint = "export WALBRIDGE_TARGET_URL=postgres://user:password@host:5432/postgres"
+	switch {
+	case !c.Target.URL.IsZero():
+		return c.inspect(c.Target.URL, c.TargetOptions())
+	case c.Supabase.URL != "" || !c.Supabase.Key.IsZero():
+		return pg.Endpoint{}, fault.Errorf(fault.Config, hint, "the REST sink is not in this version; set WALBRIDGE_TARGET_URL")
+	}
+	return pg.Endpoint{}, fault.Errorf(fault.Config, hint,
+		"no target: set WALBRIDGE_TARGET_URL, or SUPABASE_DB_URL, to the Supabase project's database")
+}
+
+// RequireBoth checks source and target, and that they are two databases: a
+// bridge into its own source would follow its own writes for ever.
+func (c *Config) RequireBoth() error {
+	source, err := c.RequireSource()
+	if err != nil {
+		return err
+	}
+	target, err := c.RequireTarget()
+	if err != nil {
+		return err
+	}
+	if source.Address() == target.Address() && source.Database == target.Database {
+		return fault.Errorf(fault.Config, "check WALBRIDGE_SOURCE_URL and WALBRIDGE_TARGET_URL",
+			"source and target are the same database: %s at %s", source.Database, source.Address())
+	}
+	return nil
+}
+
+// SourceOptions are what connections to the source take from the settings.
+func (c *Config) SourceOptions() pg.Options {
+	return pg.Options{Side: pg.Source, InsecureTLS: c.Source.InsecureTLS}
+}
+
+// TargetOptions are what connections to the target take from the settings.
+func (c *Config) TargetOptions() pg.Options {
+	return pg.Options{Side: pg.Target, InsecureTLS: c.Target.InsecureTLS}
+}
+
+func (c *Config) inspect(url Secret, opts pg.Options) (pg.Endpoint, error) {
+	end, err := pg.Inspect(url.Reveal(), opts)
+	if err != nil {
+		if from := c.from[opts.Side.String()+".url"]; from != "" {
+			err = fmt.Errorf("%s: %w", from, err)
+		}
+		return pg.Endpoint{}, err
+	}
+	c.Warnings = append(c.Warnings, end.Warnings...)
+	return end, nil
+}
