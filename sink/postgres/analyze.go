@@ -1,0 +1,34 @@
+package postgres
+
+// analyzeAfter is how many rows have to have been written to a private table,
+// beside as many as it had, before its statistics are made anew.
+const analyzeAfter = 100
+
+// growth knows how much has been written to a private table since its statistics
+// were made. They decide between reading a few keys by an index and joining all:
+// a plan that was made for one held row, because there was one a minute ago,
+// takes minutes with a thousand. Autovacuum comes too late for that.
+type growth struct {
+	known   bool // statistics have been made by this connection
+	at      int64
+	written int64
+}
+
+func (g *growth) due() bool { return !g.known || g.written > analyzeAfter+g.at }
+
+// analyze makes statistics of the private tables that have outgrown theirs. It is
+// called before statements over sets, within their batch.
+func (t *tx) analyze() {
+	for _, g := range []struct {
+		table string
+		of    *growth
+	}{{"walbridge.held", &t.s.held}, {"walbridge.path_values", &t.s.paths}} {
+		if !g.of.due() {
+			continue
+		}
+		t.add(op{sql: "ANALYZE " + g.table})
+		g.of.known = true
+		g.of.at += g.of.written
+		g.of.written = 0
+	}
+}
