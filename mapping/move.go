@@ -1,0 +1,177 @@
+package mapping
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// releasePage is how many held rows are released with one call; their entries
+// pass through memory.
+const releasePage = 2000
+
+// moves are the rows that the path changes of a transaction took along, by the
+// source row that they were reached over.
+type moves struct {
+	rows     map[pathKey][]sink.Moved
+	released []sink.HeldRow
+}
+
+// move writes the transaction's rows and then brings the rows that depend on its
+// path values in line, if there can be any. It reports whether it did.
+func (w *work) move(ctx context.Context) (*moves, bool, error) {
+	barrier := len(w.truncated) > 0
+	var due []pathChange
+	for i := range w.paths {
+		p := &w.paths[i]
+		ok, err := w.concerns(ctx, p)
+		if err != nil {
+			return nil, false, err
+		}
+		if ok {
+			due = append(due, *p)
+		}
+	}
+	if len(due) == 0 {
+		return nil, barrier, nil
+	}
+	if err := w.b.Flush(ctx); err != nil {
+		return nil, false, err
+	}
+	m := &moves{rows: map[pathKey][]sink.Moved{}}
+	for _, s := range w.b.e.m.Sources {
+		if s.Target == nil {
+			continue
+		}
+		for node, keys := range w.reaching(due, s.Target.Table) {
+			if err := w.recompute(ctx, m, s, node, keys); err != nil {
+				return nil, false, fmt.Errorf("move rows of %s: %w", s.Target.Table.FullName(), err)
+			}
+		}
+	}
+	return m, true, nil
+}
+
+// concerns reports whether rows may depend on the change: values that were there
+// have changed, or a held row waits for them.
+func (w *work) concerns(ctx context.Context, p *pathChange) (bool, error) {
+	st := w.b.paths[p.key]
+	if p.had {
+		if !st.present || equalRows(p.before.Values, st.now.Values) {
+			return false, nil
+		}
+		for i := range st.now.Values {
+			if st.now.Values[i] != p.before.Values[i] && len(w.b.e.passing[p.key.node][i]) > 0 {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+	if !st.present || w.b.Counters.Held == 0 && !w.b.heldHere {
+		return false, nil
+	}
+	if w.b.heldHere || !st.asked {
+		if w.b.heldHere {
+			if err := w.b.Flush(ctx); err != nil {
+				return false, err
+			}
+		}
+		q := &sink.Query{Waiting: map[*sink.Node][]sink.Key{p.key.node: {p.key.key}}}
+		if err := w.b.load(ctx, q); err != nil {
+			return false, err
+		}
+	}
+	return st.waiting, nil
+}
+
+// reaching returns the due keys that rows of t can be reached over, by node. A
+// new row concerns every table that passes its node.
+func (w *work) reaching(due []pathChange, t *sink.Table) map[*sink.Node][]sink.Key {
+	keys := map[*sink.Node][]sink.Key{}
+	for i := range due {
+		p := &due[i]
+		st := w.b.paths[p.key]
+		for col, tables := range w.b.e.passing[p.key.node] {
+			if p.had && st.now.Values[col] == p.before.Values[col] {
+				continue
+			}
+			if contains(tables, t) {
+				keys[p.key.node] = append(keys[p.key.node], p.key.key)
+				break
+			}
+		}
+	}
+	return keys
+}
+
+func contains(tables []*sink.Table, t *sink.Table) bool {
+	for _, x := range tables {
+		if x == t {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *work) recompute(ctx context.Context, m *moves, s *Source, node *sink.Node, keys []sink.Key) error {
+	r := &sink.Recompute{Table: s.Target.Table, Node: node, Keys: keys, LSN: w.t.Commit}
+	moved, err := w.b.tx.Recompute(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, mv := range moved {
+		k := pathKey{node, mv.Key}
+		m.rows[k] = append(m.rows[k], mv)
+		if mv.To.IsNull() {
+			w.b.Counters.Held += mv.Rows
+		}
+		w.b.Counters.Rows += mv.Rows
+	}
+	// Whatever was read of this table before may have moved.
+	delete(w.b.rows, s)
+	if w.b.Counters.Held == 0 {
+		return nil
+	}
+	for _, key := range keys {
+		if err := w.release(ctx, m, s, node, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release brings back the held rows that are reached over key, page by page.
+func (w *work) release(ctx context.Context, m *moves, s *Source, node *sink.Node, key sink.Key) error {
+	r := &sink.Recompute{Table: s.Target.Table, Node: node, Keys: []sink.Key{key}, LSN: w.t.Commit}
+	counts := map[cdc.Value]int64{}
+	for {
+		rows, err := w.b.tx.ReleaseHeld(ctx, r, releasePage)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			counts[rows[i].Row[r.Table.Tenant]]++
+			if len(rows[i].Waiting) > 0 {
+				m.released = append(m.released, rows[i])
+			}
+		}
+		w.b.Counters.Held -= int64(len(rows))
+		w.b.Counters.Rows += int64(len(rows))
+		if err := w.writeReleased(m); err != nil {
+			return err
+		}
+		if len(rows) < releasePage {
+			break
+		}
+		if err := w.b.Flush(ctx); err != nil { // the page's entries
+			return err
+		}
+	}
+	k := pathKey{node, key}
+	for tenant, n := range counts {
+		m.rows[k] = append(m.rows[k], sink.Moved{Table: r.Table, Key: key, To: tenant, Rows: n})
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package mapping
+
+import (
+	"context"
+
+	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// pathState is what a batch knows of one source row's path values: an overlay
+// over the engine's cache and the target.
+type pathState struct {
+	now     sink.PathRow
+	present bool
+	// dirty: not written to the target yet. forget: to be removed there.
+	dirty, forget bool
+	// cached: as the engine's cache has it.
+	cached bool
+	// waiting: a held row is reached over this key; asked: the target has been
+	// asked about that.
+	waiting, asked bool
+}
+
+// learnPath records what the target says, unless the batch knows better.
+func (b *Batch) learnPath(k pathKey, p sink.PathRow, present bool) {
+	if b.paths[k] == nil {
+		b.paths[k] = &pathState{now: p, present: present}
+	}
+}
+
+// known returns the path values of k if the batch or the cache has them.
+func (b *Batch) known(k pathKey) (p sink.PathRow, present, ok bool) {
+	if st := b.paths[k]; st != nil {
+		return st.now, st.present, true
+	}
+	p, ok = b.e.cache.Get(k)
+	return p, ok, ok
+}
+
+// path returns the path values of k, from the target if need be.
+func (b *Batch) path(ctx context.Context, k pathKey) (sink.PathRow, bool, error) {
+	if p, present, ok := b.known(k); ok {
+		return p, present, nil
+	}
+	q := &sink.Query{Paths: map[*sink.Node][]sink.Key{k.node: {k.key}}}
+	if err := b.load(ctx, q); err != nil {
+		return sink.PathRow{}, false, err
+	}
+	st := b.paths[k]
+	return st.now, st.present, nil
+}
+
+// state returns k's overlay entry, made from the cache or the target.
+func (b *Batch) state(ctx context.Context, k pathKey) (*pathState, error) {
+	p, present, err := b.path(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	if b.paths[k] == nil {
+		b.paths[k] = &pathState{now: p, present: present, cached: true}
+	}
+	return b.paths[k], nil
+}
+
+func (b *Batch) setPath(k pathKey, st *pathState, p sink.PathRow) {
+	st.now, st.present, st.forget = p, true, false
+	b.soil(k, st)
+}
+
+func (b *Batch) soil(k pathKey, st *pathState) {
+	st.cached = false
+	if !st.dirty {
+		st.dirty = true
+		b.dirty = append(b.dirty, k)
+	}
+}
+
+// lookup follows l from row to its end.
+func (b *Batch) lookup(ctx context.Context, l *sink.Lookup, row cdc.Row) (cdc.Value, error) {
+	v := row[l.Column]
+	for _, step := range l.Steps {
+		if v.Kind != cdc.Text {
+			return cdc.Value{}, nil
+		}
+		p, present, err := b.path(ctx, pathKey{step.Node, sink.Key(v.Text)})
+		if err != nil {
+			return cdc.Value{}, err
+		}
+		if !present {
+			return cdc.Value{}, nil
+		}
+		v = p.Values[step.Column]
+	}
+	return v, nil
+}
+
+// derive fills the columns of row that are reached over paths.
+func (b *Batch) derive(ctx context.Context, t *sink.Table, row cdc.Row) error {
+	for i := range t.Derived {
+		d := &t.Derived[i]
+		var v cdc.Value
+		var err error
+		for j := range d.From {
+			if v, err = b.lookup(ctx, &d.From[j], row); err != nil {
+				return err
+			}
+			if v.Kind != cdc.Null {
+				break
+			}
+		}
+		row[d.Column] = v
+	}
+	return nil
+}

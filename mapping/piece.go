@@ -1,0 +1,149 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// Piece is a part of a source table as it is at the point of the stream where it
+// is applied.
+type Piece struct {
+	Source *Source
+	// Rows are the source's inputs, followed by one value for each observed
+	// column, in the order of the target's columns.
+	Rows []cdc.Row
+	// Progress is stored with the rows. Its Rows and Tenants are moved on here.
+	Progress *sink.CopyProgress
+	// Commit and Time name the point of the stream, for what is held and for the
+	// entries at the end.
+	Commit cdc.LSN
+	Time   time.Time
+	// Finish makes the entries of the whole copy: one for each tenant.
+	Finish bool
+}
+
+// Piece takes a piece of a copy over. Its paths are those that the stream has
+// left behind, so that they can't be older or newer than the rows.
+func (b *Batch) Piece(ctx context.Context, p *Piece) error {
+	w := &work{b: b, t: &cdc.Transaction{Commit: p.Commit, Time: p.Time, First: true, Last: true}}
+	w.items = make([]item, len(p.Rows))
+	n := len(p.Source.Inputs)
+	for i, row := range p.Rows {
+		in := row[:n:n]
+		w.items[i] = item{c: &cdc.Change{Op: cdc.Insert}, source: p.Source, in: in, key: p.Source.sourceKey(in)}
+	}
+	if err := b.prefetchPiece(ctx, w); err != nil {
+		return err
+	}
+	if err := w.walkPaths(ctx); err != nil {
+		return err
+	}
+	if p.Source.Target != nil {
+		for i := range w.items {
+			if err := w.copyRow(ctx, p, &w.items[i], p.Rows[i][n:]); err != nil {
+				return fmt.Errorf("table %s: %w", p.Source.FullName(), err)
+			}
+		}
+	}
+	if b.careful {
+		if err := w.writeOneByOne(ctx); err != nil {
+			return err
+		}
+	}
+	if _, _, err := w.move(ctx); err != nil {
+		return err
+	}
+	p.Progress.Rows += int64(len(p.Rows))
+	if p.Finish {
+		p.Progress.Done = true
+		b.copyEntries(p)
+	}
+	b.copied = append(b.copied, *p.Progress)
+	return nil
+}
+
+// prefetchPiece asks for the path values that the piece's rows need.
+func (b *Batch) prefetchPiece(ctx context.Context, w *work) error {
+	n := &needs{b: b, rows: map[*Source]map[sink.Key]bool{}, paths: map[pathKey]bool{}, waiting: map[pathKey]bool{}}
+	for i := range w.items {
+		it := &w.items[i]
+		if it.source.Node != nil {
+			k := pathKey{it.source.Node, it.key}
+			n.path(k)
+			if b.Counters.Held > 0 {
+				n.waiting[k] = true
+			}
+		}
+		if it.source.Target != nil {
+			n.derived(it.source.Target, it.in)
+			if b.mayBeHeld() {
+				if err := n.row(it.source, it.in); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return b.load(ctx, n.query())
+}
+
+// copyRow makes the row of a copy. An observed column takes its initial value.
+func (w *work) copyRow(ctx context.Context, p *Piece, it *item, initial cdc.Row) error {
+	t := p.Source.Target
+	key, err := t.targetKey(it.in)
+	if err != nil {
+		return err
+	}
+	st := w.b.fresh(p.Source, key)
+	if w.b.mayBeHeld() {
+		if st, err = w.b.row(ctx, p.Source, key); err != nil {
+			return err
+		}
+	}
+	row, err := w.b.build(ctx, p.Source, it.in, nil, p.Time)
+	if err != nil {
+		if errors.Is(err, errIncomplete) {
+			return errors.New("a row that was read from the source lacks a value")
+		}
+		return err
+	}
+	n := 0
+	for i := range t.Columns {
+		if t.Columns[i].Observed != nil {
+			row[i] = initial[n]
+			n++
+		}
+	}
+	next := version{row: row}
+	if t.settle(&next) {
+		w.b.Counters.Dropped++
+		return nil
+	}
+	if next.place == inTable {
+		if p.Progress.Tenants == nil {
+			p.Progress.Tenants = map[string]int64{}
+		}
+		p.Progress.Tenants[row[t.Table.Tenant].Text]++
+	}
+	w.advance(step{item: it, st: st, op: cdc.Insert, prev: st.now, next: next, quiet: true})
+	return nil
+}
+
+// copyEntries makes one entry for each tenant of a table that has been copied.
+func (b *Batch) copyEntries(p *Piece) {
+	t := p.Source.Target
+	if b.e.m.Audit == nil || t == nil || t.Audit == nil {
+		return
+	}
+	w := &work{b: b, t: &cdc.Transaction{Commit: p.Commit}}
+	it := &item{source: p.Source, c: &cdc.Change{Ordinal: uint32(b.e.bySource[p.Source])}}
+	for _, tenant := range sortedKeys(p.Progress.Tenants) {
+		d := draft{Commit: p.Commit, Seq: it.c.Ordinal, Action: t.Audit.Entity + ".copied", Time: p.Time}
+		d.Rest = string(w.copyRest(it, p.Progress.Tenants[tenant]))
+		b.emit(&d, tenant)
+	}
+}

@@ -1,0 +1,422 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// work is one transaction being worked through.
+type work struct {
+	b     *Batch
+	t     *cdc.Transaction
+	items []item
+	// steps are the row changes in the order of the source.
+	steps []step
+	// written is how many of steps writeOneByOne has written.
+	written int
+	paths   []pathChange
+	// truncated are the tables that a TRUNCATE emptied, with the rows it hit.
+	truncated []truncation
+}
+
+// item is a change of a followed table, taken apart.
+type item struct {
+	c      *cdc.Change
+	source *Source
+	in     cdc.Row // the new inputs; a delete's old ones
+	old    cdc.Row // an update's old inputs when its key changed
+	key    sink.Key
+	oldKey sink.Key
+	// skip, skipOld: the row has not been copied yet and is left to its piece.
+	skip, skipOld bool
+	user          cdc.Value
+}
+
+// step is one version of a row following another.
+type step struct {
+	item       *item
+	st         *rowState
+	op         cdc.Op
+	prev, next version
+	quiet      bool // makes no entry: the other half of a key change
+}
+
+// pathChange is a source row whose path values the transaction touched, with the
+// values from before it.
+type pathChange struct {
+	key     pathKey
+	before  sink.PathRow
+	had     bool
+	ordinal uint32
+	item    *item
+}
+
+type truncation struct {
+	item  *item
+	moved []sink.Moved
+}
+
+// takeApart binds the changes of txs and reads their inputs and keys.
+func (b *Batch) takeApart(txs []*cdc.Transaction) ([]work, error) {
+	n := 0
+	for _, t := range txs {
+		n += len(t.Changes)
+	}
+	works := make([]work, len(txs))
+	items := make([]item, 0, n)
+	for i, t := range txs {
+		w := &works[i]
+		w.b, w.t = b, t
+		if t.First {
+			b.user = cdc.Value{}
+		}
+		first := len(items)
+		for j := range t.Changes {
+			c := &t.Changes[j]
+			if c.Op == cdc.Message {
+				w.message(c)
+				continue
+			}
+			bd, err := b.e.bind(c.Relation)
+			if err != nil {
+				return nil, fmt.Errorf("transaction at %s: %w", t.Commit, err)
+			}
+			if bd == nil {
+				continue
+			}
+			items = append(items, item{c: c, source: bd.source, user: b.user})
+			if c.Op != cdc.Truncate {
+				items[len(items)-1].read(b, bd)
+			}
+		}
+		w.items = items[first:len(items):len(items)]
+	}
+	return works, nil
+}
+
+// sortOut finds the changes of rows that aren't covered.
+func (w *work) sortOut() {
+	for i := range w.items {
+		it := &w.items[i]
+		if it.c.Op == cdc.Truncate {
+			w.b.cov.Skipped(w.t.XID, it.source, "", true)
+			continue
+		}
+		it.skip = w.skip(it.source, it.key)
+		if it.old != nil {
+			it.skipOld = w.skip(it.source, it.oldKey)
+		}
+	}
+}
+
+func (w *work) skip(s *Source, key sink.Key) bool {
+	if w.b.cov.Covers(s, key) {
+		return false
+	}
+	w.b.cov.Skipped(w.t.XID, s, key, false)
+	return true
+}
+
+// read takes the inputs and keys out of a row change.
+func (it *item) read(b *Batch, bd *binding) {
+	if it.c.Op == cdc.Delete {
+		it.in = bd.inputs(b, it.c.Old)
+		it.key = it.source.sourceKey(it.in)
+		return
+	}
+	it.in = bd.inputs(b, it.c.New)
+	if it.c.Op == cdc.Insert {
+		it.key = it.source.sourceKey(it.in)
+		return
+	}
+	old := bd.oldInputs(b, it.c)
+	for i := range it.in {
+		if it.in[i].Kind == cdc.Unchanged && old != nil && (it.c.OldFull || i < len(it.source.Key)) {
+			it.in[i] = old[i]
+		}
+	}
+	it.key = it.source.sourceKey(it.in)
+	if old != nil {
+		if k := it.source.sourceKey(old); k != it.key {
+			it.old, it.oldKey = old, k
+		}
+	}
+}
+
+// pathPass brings the path values to the end of the transaction.
+func (w *work) pathPass(ctx context.Context) error {
+	w.sortOut()
+	return w.walkPaths(ctx)
+}
+
+func (w *work) walkPaths(ctx context.Context) error {
+	var seen map[pathKey]bool
+	for i := range w.items {
+		it := &w.items[i]
+		if it.source.Node == nil {
+			continue
+		}
+		if it.c.Op == cdc.Truncate {
+			if err := w.truncatePaths(ctx, it); err != nil {
+				return err
+			}
+			continue
+		}
+		if seen == nil {
+			seen = map[pathKey]bool{}
+		}
+		var former cdc.Row // the values under the old key
+		if it.old != nil && !it.skipOld {
+			if err := w.touchPath(ctx, it, it.oldKey, seen); err != nil {
+				return err
+			}
+			// Kept children still refer to the old key.
+			k := pathKey{it.source.Node, it.oldKey}
+			st := w.b.paths[k]
+			former = st.now.Values
+			if st.present {
+				w.b.setPath(k, st, sink.PathRow{Values: former, Gone: true})
+			}
+		}
+		if it.skip {
+			continue
+		}
+		if err := w.touchPath(ctx, it, it.key, seen); err != nil {
+			return err
+		}
+		k := pathKey{it.source.Node, it.key}
+		st := w.b.paths[k]
+		if it.c.Op == cdc.Delete {
+			// Those that still depend on it keep its last values.
+			if st.present && !st.now.Gone {
+				w.b.setPath(k, st, sink.PathRow{Values: st.now.Values, Gone: true})
+			}
+			continue
+		}
+		vals := make(cdc.Row, len(it.source.NodeInputs))
+		for j, n := range it.source.NodeInputs {
+			vals[j] = it.in[n]
+			if vals[j].Kind != cdc.Unchanged {
+				continue
+			}
+			if former == nil && st.present {
+				former = st.now.Values
+			}
+			if former == nil {
+				return fmt.Errorf("table %s: %w", it.source.FullName(), errIncomplete)
+			}
+			vals[j] = former[j]
+		}
+		if !st.present || st.now.Gone || !equalRows(st.now.Values, vals) {
+			w.b.setPath(k, st, sink.PathRow{Values: vals})
+		}
+	}
+	return nil
+}
+
+func (w *work) touchPath(ctx context.Context, it *item, key sink.Key, seen map[pathKey]bool) error {
+	k := pathKey{it.source.Node, key}
+	st, err := w.b.state(ctx, k)
+	if err != nil || seen[k] {
+		return err
+	}
+	seen[k] = true
+	w.paths = append(w.paths, pathChange{key: k, before: st.now, had: st.present, ordinal: it.c.Ordinal, item: it})
+	return nil
+}
+
+func equalRows(a, b cdc.Row) bool {
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// rowPass folds the row changes into the states of their rows.
+func (w *work) rowPass(ctx context.Context) error {
+	for i := range w.items {
+		it := &w.items[i]
+		if it.source.Target == nil {
+			continue
+		}
+		var err error
+		switch {
+		case it.c.Op == cdc.Truncate:
+			err = w.truncate(ctx, it)
+		case it.c.Op == cdc.Delete:
+			if !it.skip {
+				err = w.remove(ctx, it, it.in, false)
+			}
+		default:
+			err = w.upsert(ctx, it)
+		}
+		if err != nil {
+			return fmt.Errorf("table %s: %w", it.source.FullName(), err)
+		}
+	}
+	return nil
+}
+
+// upsert handles an insert or update, a changed key included.
+func (w *work) upsert(ctx context.Context, it *item) error {
+	t := it.source.Target
+	var carried *version // the row under its old key
+	var waiting []string // and the entries that wait with it
+	if it.old != nil && !it.skipOld {
+		oldKey, err := t.targetKey(it.old)
+		if err != nil {
+			return err
+		}
+		st, err := w.b.row(ctx, it.source, oldKey)
+		if err != nil {
+			return err
+		}
+		v := st.now
+		carried, waiting = &v, st.waiting
+		if err := w.remove(ctx, it, it.old, true); err != nil {
+			return err
+		}
+	}
+	if it.skip {
+		return nil
+	}
+	key, err := t.targetKey(it.in)
+	if err != nil {
+		return err
+	}
+	var st *rowState
+	if it.c.Op == cdc.Insert && !w.b.mayBeHeld() {
+		st = w.b.fresh(it.source, key)
+	} else if st, err = w.b.row(ctx, it.source, key); err != nil {
+		return err
+	}
+	prev := st.now
+	before := prev.row
+	if prev.deleted || prev.place == nowhere || it.c.Op == cdc.Insert {
+		before = nil
+	}
+	if carried != nil {
+		before, prev.place = carried.row, carried.place
+		st.waiting = append(st.waiting, waiting...)
+	}
+	return w.write(ctx, it, st, prev, before)
+}
+
+// write builds the new version of a row and takes it over.
+func (w *work) write(ctx context.Context, it *item, st *rowState, prev version, before cdc.Row) error {
+	row, err := w.b.build(ctx, it.source, it.in, before, w.t.Time)
+	if errors.Is(err, errIncomplete) {
+		if t := it.source.Target; t.WithoutTenant == Drop && prev.place == nowhere && t.tenantless(it.in) {
+			return nil // it would be read again only to be dropped
+		}
+		w.b.cov.Reread(w.t.XID, it.source, it.key)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	next := version{row: row}
+	if it.source.Target.settle(&next) && (it.c.Op == cdc.Insert || prev.place != nowhere) {
+		w.b.Counters.Dropped++
+	}
+	if prev.place == nowhere && prev.row != nil && st.was.place != nowhere && it.source.Target.OnDelete == Delete {
+		st.replaced = true
+	}
+	w.advance(step{item: it, st: st, op: it.c.Op, prev: version{place: prev.place, deleted: prev.deleted, row: before}, next: next})
+	return nil
+}
+
+// remove handles the deletion of the row with the given inputs. A moved row goes
+// whatever the policy says, because it lives on under another key.
+func (w *work) remove(ctx context.Context, it *item, in cdc.Row, moved bool) error {
+	key, err := it.source.Target.targetKey(in)
+	if err != nil {
+		return err
+	}
+	st, err := w.b.row(ctx, it.source, key)
+	if err != nil {
+		return err
+	}
+	prev := st.now
+	next := prev
+	switch {
+	case prev.place == nowhere && !st.unknown:
+		return nil // it never had a tenant, or is gone already
+	case it.source.Target.OnDelete == Keep && !moved:
+		next.deleted = true
+		st.deletedAt = w.t.Commit
+	default:
+		next.place, next.deleted = nowhere, false
+		// What waited belongs to this row; another may come under its key.
+		st.waiting = nil
+	}
+	w.advance(step{item: it, st: st, op: cdc.Delete, prev: prev, next: next, quiet: moved})
+	return nil
+}
+
+// truncate empties the target table, or marks its rows, at this point of the
+// transaction: what came before has to be there.
+func (w *work) truncate(ctx context.Context, it *item) error {
+	if w.b.careful {
+		if err := w.writeOneByOne(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.b.Flush(ctx); err != nil {
+		return err
+	}
+	t := it.source.Target
+	moved, err := w.b.tx.Truncate(ctx, &sink.Truncate{Table: t.Table, Keep: t.OnDelete == Keep, LSN: w.t.Commit})
+	if err != nil {
+		return err
+	}
+	for _, m := range moved {
+		if m.From.IsNull() && t.OnDelete != Keep {
+			w.b.Counters.Held -= m.Rows
+		}
+	}
+	delete(w.b.rows, it.source)
+	w.truncated = append(w.truncated, truncation{item: it, moved: moved})
+	return nil
+}
+
+// truncatePaths marks all path values of a source as those of rows that are gone.
+func (w *work) truncatePaths(ctx context.Context, it *item) error {
+	if err := w.b.Flush(ctx); err != nil {
+		return err
+	}
+	node := it.source.Node
+	if _, err := w.b.tx.Truncate(ctx, &sink.Truncate{Node: node, LSN: w.t.Commit}); err != nil {
+		return err
+	}
+	for k, st := range w.b.paths {
+		if k.node == node {
+			st.now.Gone, st.cached = true, false
+		}
+	}
+	w.b.e.Forget()
+	return nil
+}
+
+// advance takes a new version over.
+func (w *work) advance(s step) {
+	st := s.st
+	st.now = s.next
+	if !st.touched {
+		st.touched = true
+		w.b.touched = append(w.b.touched, st)
+	}
+	if s.next.place == inHeld {
+		w.b.heldHere = true
+		if st.since == 0 {
+			st.since = w.t.Commit
+		}
+	}
+	w.steps = append(w.steps, s)
+}
