@@ -1,0 +1,92 @@
+# walbridge. "make help" lists the targets.
+#
+# On Debian and its relatives "make test" and "make demo" work as the first
+# command, as root or with sudo: they install PostgreSQL and what else is missing.
+# Elsewhere they say what to install. PostgreSQL never runs as root.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# How long the demo and the soak test run, as Go writes durations.
+FOR ?=
+# Further flags for go test, as in: make test TESTFLAGS='-run TestRun -v'
+TESTFLAGS ?=
+# Arguments of the benchmark; BENCH=--help lists them.
+BENCH ?=
+# PostgreSQL majors of test-matrix, and where they are kept. Root's own cache is
+# closed to the user that the servers run as.
+MATRIX     ?= 14 16 17 18
+MATRIX_DIR ?= /var/tmp/walbridge-postgresql-$(shell id -u)
+
+# The commit goes in by LDFLAGS; asking git again fails in a checkout that belongs
+# to another user.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/walbridge, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/walbridge ./cmd/walbridge
+
+.PHONY: test
+test: postgres compiler lint ## Install what the tests need, then check and test everything
+	@if command -v "$${CC:-gcc}" >/dev/null; then \
+		set -x; CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) ./...; \
+	else \
+		echo "make: no C compiler, so the tests run without the race detector" >&2; \
+		set -x; $(GO) test -timeout 30m $(TESTFLAGS) ./...; \
+	fi
+
+.PHONY: demo
+demo: postgres build ## Show the bridge at work on two throwaway clusters (FOR=1m)
+	bin/walbridge demo $(if $(FOR),--for $(FOR))
+
+.PHONY: lint
+lint: ## Check formatting and go vet
+	@bad=$$(gofmt -l cmd configs internal mapping replicator sink); \
+	if [ -n "$$bad" ]; then echo "make: not formatted, run gofmt -w:" $$bad >&2; exit 1; fi
+	$(GO) vet ./...
+
+.PHONY: bench
+bench: postgres build ## Measure beside PostgreSQL's own subscription (BENCH='--scale 0.1 small')
+	$(GO) run ./internal/bench/cmd $(BENCH)
+
+.PHONY: test-matrix
+test-matrix: ## Test against other majors of PostgreSQL (MATRIX="14 16 17 18"; needs npm)
+	@bins=$$(sh internal/pgtest/versions.sh $(MATRIX_DIR) $(MATRIX)) || exit 1; \
+	for bin in $$bins; do \
+		echo "make: $$bin" >&2; \
+		TEST_POSTGRES_BIN=$$bin $(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./... || exit 1; \
+	done
+
+.PHONY: soak
+soak: postgres build ## Test for long: random transactions against the oracle, then the demo (SEEDS=1000 FOR=15m)
+	ORACLE_SEEDS=$(or $(SEEDS),1000) $(GO) test -count=1 -timeout 0 ./internal/oracle -oracle.all
+	bin/walbridge demo --for $(or $(FOR),15m)
+
+.PHONY: clean
+clean: ## Remove what build made
+	rm -rf bin
+
+# What the tests and the demo need of the system.
+
+.PHONY: postgres
+postgres:
+	@sh internal/pgtest/install.sh
+
+# The race detector needs a C compiler. Without one, and without the right to
+# install it, the tests run all the same.
+.PHONY: compiler
+compiler:
+	@command -v "$${CC:-gcc}" >/dev/null && exit 0; \
+	command -v apt-get >/dev/null || exit 0; \
+	sudo=; [ "$$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && sudo="sudo -n" || exit 0; }; \
+	install() { $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends gcc libc6-dev >&2; }; \
+	install || { $$sudo apt-get update --quiet >&2 && install; } || true

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/walbridge/walbridge/internal/demo"
+	"github.com/walbridge/walbridge/internal/pgtest"
+)
+
+// patience ends a test that hangs; nothing is measured against it.
+const patience = 2 * time.Minute
+
+// seed makes three contacts of two tenants. Foreign keys are left aside: the
+// tenants themselves don't matter here.
+const seed = `SET session_replication_role = replica;
+INSERT INTO public.conversations_contact (id, name, phone, additional_attributes, provedor_id, created_at, updated_at)
+SELECT n, 'contact', n::text, '{}', 1 + n % 2, now(), now() FROM generate_series(1, 3) n`
+
+// TestScripts_Postgres runs scripts against two databases each: SOURCE_URL has
+// NioChat's tables, TARGET_URL is empty.
+func TestScripts_Postgres(t *testing.T) {
+	t.Parallel()
+	cluster := pgtest.Start(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/postgres",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(4 * patience),
+		Setup: func(env *testscript.Env) error {
+			name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+			source := pgtest.CreateDB(t, cluster, name+"_source")
+			target := pgtest.CreateDB(t, cluster, name+"_target")
+			pgtest.Exec(t, source, demo.SourceSchema, seed)
+			listen, err := freeAddress()
+			env.Setenv("SOURCE_URL", source)
+			env.Setenv("TARGET_URL", target)
+			env.Setenv("WALBRIDGE_SOURCE_URL", source)
+			env.Setenv("WALBRIDGE_TARGET_URL", target)
+			env.Setenv("WALBRIDGE_LISTEN", "off")
+			env.Setenv("WALBRIDGE_NAME", name)
+			env.Setenv("LISTEN", listen)
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+			// update URL SQL
+			"update": func(ts *testscript.TestScript, _ bool, args []string) { pgtest.Exec(t, args[0], args[1:]...) },
+			// query URL SQL WANT waits until the only value of a query is WANT.
+			"query": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(eventually(func() error {
+					if got := pgtest.QueryValue(t, args[0], args[1]); got != args[2] {
+						return fmt.Errorf("%s is %s, want %s", args[1], got, args[2])
+					}
+					return nil
+				}))
+			},
+			// await ADDRESS STATE waits until the bridge says that it is ready.
+			"await": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(eventually(func() error { return ready(t, args[0], args[1]) }))
+			},
+		},
+	})
+}
+
+func ready(t *testing.T, address, want string) error {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if got := strings.TrimSpace(string(body)); err == nil && got != want {
+		err = fmt.Errorf("the bridge is %s, want %s", got, want)
+	}
+	return err
+}
+
+func eventually(try func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := try()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}

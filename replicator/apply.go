@@ -1,0 +1,352 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/mapping"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// applier is the apply goroutine: it takes what the receiver has, brings it to
+// the target batch by batch, and says what may be confirmed. It owns the sink,
+// the engine and the state of the copy.
+type applier struct {
+	opts   *Options
+	log    *slog.Logger
+	engine *mapping.Engine
+	sink   sink.Sink
+	stream *Stream
+	pulse  *Pulse
+	copy   *copyState
+	pieces *pieceExchange
+
+	// cp is the checkpoint as the target has it.
+	cp sink.Checkpoint
+	// expect is the heartbeat that the source must send again before anything is
+	// applied; zero once it has.
+	expect sink.Heartbeat
+	// position is how far the stream has been applied, keepalives included.
+	position cdc.LSN
+	// large is the transaction that arrives in slices, if one is open.
+	large *largeTx
+	// carefulAt is the commit of a sliced transaction of which the target has
+	// refused a row.
+	carefulAt *cdc.LSN
+
+	trouble trouble
+	// batches have been committed since they were last reported.
+	batches int64
+}
+
+// largeTx is a transaction that is applied slice by slice in one target
+// transaction.
+type largeTx struct {
+	skip  bool
+	tx    sink.Tx
+	batch *mapping.Batch
+}
+
+// errOnce ends a run that was to stop when everything is there.
+var errOnce = errors.New("everything has arrived")
+
+// run applies until ctx ends. What is being applied then may finish within a few
+// seconds; else it is rolled back.
+func (a *applier) run(ctx context.Context) error {
+	work, cancel := graceful(ctx, 5*time.Second)
+	defer cancel()
+	defer a.dropLarge()
+	tick := time.NewTicker(max(a.opts.Lease/3, 100*time.Millisecond))
+	defer tick.Stop()
+	for {
+		a.ask()
+		a.publish()
+		if a.opts.Once && a.complete() {
+			return errOnce
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			if err := a.renew(work); err != nil {
+				return err
+			}
+		case <-a.stream.Ready():
+			if err := a.take(ctx, work); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// graceful returns a context that outlives ctx by grace.
+func graceful(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-work.Done():
+		}
+		cancel()
+	})
+	return work, func() { stop(); cancel() }
+}
+
+// complete reports whether all that was there when the run began has arrived.
+func (a *applier) complete() bool {
+	return a.large == nil && !a.copy.active() && a.pulse.Owns(a.cp.Heartbeat.Token)
+}
+
+func (a *applier) renew(ctx context.Context) error {
+	if a.large != nil {
+		return nil // its lock on the checkpoint says as much as a lease
+	}
+	err := a.sink.Renew(ctx, a.cp.Epoch, a.opts.Lease, a.state())
+	if err == nil || errors.Is(err, sink.ErrFenced) {
+		return err
+	}
+	// The next batch meets the same trouble and deals with it.
+	a.log.Debug("lease not renewed", "err", err)
+	return nil
+}
+
+// take works through what has arrived.
+func (a *applier) take(ctx, work context.Context) error {
+	var group []*cdc.Transaction
+	for _, it := range a.stream.Take(a.opts.BatchRows, a.opts.BatchBytes) {
+		switch {
+		case it.Tx == nil:
+			if len(group) == 0 && a.large == nil {
+				a.position = it.WALEnd
+			}
+			continue
+		case it.sliced():
+			if err := a.apply(ctx, work, group, nil); err != nil {
+				return err
+			}
+			group = nil
+			if err := a.slice(ctx, work, it.Tx); err != nil {
+				return err
+			}
+			continue
+		}
+		skip, err := a.replayed(it.Tx)
+		if err != nil {
+			return err
+		}
+		if skip {
+			continue
+		}
+		group = append(group, it.Tx)
+		if token := marker(it.Tx); a.pieces.expects(token) {
+			p, err := a.pieces.receive(ctx, a.copy, a.opts.CopyRows)
+			if err != nil {
+				return err
+			}
+			if err := a.apply(ctx, work, group, p); err != nil {
+				return err
+			}
+			group = nil
+		}
+	}
+	return a.apply(ctx, work, group, nil)
+}
+
+// replayed reports whether the target has tx already. It also watches for the
+// heartbeat that proves that this is the history which the checkpoint belongs
+// to.
+func (a *applier) replayed(tx *cdc.Transaction) (bool, error) {
+	if a.expect.Token != "" {
+		if err := a.recognise(tx); err != nil {
+			return false, err
+		}
+	}
+	// A commit record of what has not been applied begins at the checkpoint or
+	// behind it, because the checkpoint is where the last one ended.
+	return tx.Commit < a.cp.LSN, nil
+}
+
+func (a *applier) recognise(tx *cdc.Transaction) error {
+	token := heartbeat(tx, a.opts.Name)
+	switch {
+	case tx.Commit == a.expect.Commit && token == a.expect.Token:
+		a.expect = sink.Heartbeat{}
+		a.stream.Confirm(a.cp.Heartbeat.Commit)
+		return nil
+	case tx.Commit >= a.expect.Commit, token != "" && a.pulse.Owns(token):
+		return &HistoryError{Want: a.expect.Commit, Got: tx.Commit}
+	}
+	return nil
+}
+
+// marker returns the token of a piece's marker.
+func marker(tx *cdc.Transaction) string {
+	if len(tx.Changes) == 1 && tx.Changes[0].Op == cdc.Message && tx.Changes[0].Prefix == piecePrefix {
+		return tx.Changes[0].Content
+	}
+	return ""
+}
+
+// heartbeat returns the token of a heartbeat of the bridge called name.
+func heartbeat(tx *cdc.Transaction, name string) string {
+	if len(tx.Changes) != 1 || tx.Changes[0].Op != cdc.Message || tx.Changes[0].Prefix != HeartbeatPrefix {
+		return ""
+	}
+	if h, ok := ParseHeartbeat(tx.Changes[0].Content); ok && h.Bridge == name {
+		return h.Token
+	}
+	return ""
+}
+
+// lastHeartbeat returns the last heartbeat among txs, or the one before.
+func (a *applier) lastHeartbeat(txs []*cdc.Transaction) sink.Heartbeat {
+	for i := len(txs) - 1; i >= 0; i-- {
+		if token := heartbeat(txs[i], a.opts.Name); token != "" {
+			return sink.Heartbeat{Token: token, Commit: txs[i].Commit}
+		}
+	}
+	return a.cp.Heartbeat
+}
+
+// attempt applies a group, and a piece at its end, in one target transaction.
+func (a *applier) attempt(ctx context.Context, group []*cdc.Transaction, p *pieceRead, careful bool) (err error) {
+	tx, err := a.sink.Begin(ctx, a.cp.Epoch, a.cp.LSN, sink.TxOptions{Careful: careful, Lease: a.opts.Lease})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			a.rollback(tx)
+		}
+	}()
+	b := a.engine.Begin(tx, mapping.BatchOptions{Coverage: a.copy, Incarnation: a.cp.Origin.Incarnation, Counters: a.cp.Counters, Careful: careful})
+	if err := b.Transactions(ctx, group); err != nil {
+		return err
+	}
+	last := group[len(group)-1]
+	var k *taken
+	if p != nil {
+		if k, err = a.applyPiece(ctx, b, p, last); err != nil {
+			return err
+		}
+	}
+	for _, progress := range a.copy.progressDue() {
+		b.Progress(progress)
+	}
+	if err := b.Flush(ctx); err != nil {
+		return err
+	}
+	progress := sink.Progress{LSN: last.End, Heartbeat: a.lastHeartbeat(group), Counters: b.Counters, State: a.state()}
+	if err := tx.Commit(ctx, progress); err != nil {
+		return err
+	}
+	a.committed(b, progress)
+	if p != nil {
+		a.settlePiece(p, k)
+	}
+	return nil
+}
+
+// committed takes over what the target has made durable, and confirms. What is
+// confirmed never passes the commit of the last stored heartbeat, so that the
+// next session can ask for it again.
+func (a *applier) committed(b *mapping.Batch, p sink.Progress) {
+	b.Committed()
+	a.copy.progressStored()
+	a.cp.LSN, a.cp.Heartbeat, a.cp.Counters = p.LSN, p.Heartbeat, p.Counters
+	a.position = p.LSN
+	a.batches++
+	a.stream.Confirm(p.Heartbeat.Commit)
+}
+
+func (a *applier) rollback(tx sink.Tx) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := tx.Rollback(ctx); err != nil {
+		a.log.Debug("rollback ended with an error", "err", err)
+	}
+}
+
+// slice applies one slice of a large transaction. The target transaction stays
+// open between slices. Any error ends the session, because earlier slices can
+// only be had again from the source.
+func (a *applier) slice(ctx, work context.Context, tx *cdc.Transaction) error {
+	if tx.First {
+		if err := a.openLarge(ctx, work, tx); err != nil {
+			return err
+		}
+	}
+	l := a.large
+	if !l.skip {
+		if err := l.batch.Transactions(work, []*cdc.Transaction{tx}); err != nil {
+			return a.sliceError(tx, err)
+		}
+		if err := l.batch.Flush(work); err != nil {
+			return a.sliceError(tx, err)
+		}
+	}
+	if !tx.Last {
+		return nil
+	}
+	a.large = nil
+	if l.skip {
+		return nil
+	}
+	for _, progress := range a.copy.progressDue() {
+		l.batch.Progress(progress)
+	}
+	if err := l.batch.Flush(work); err != nil {
+		return a.sliceError(tx, err)
+	}
+	progress := sink.Progress{LSN: tx.End, Heartbeat: a.cp.Heartbeat, Counters: l.batch.Counters, State: a.state()}
+	if err := l.tx.Commit(work, progress); err != nil {
+		a.rollback(l.tx)
+		return a.sliceError(tx, err)
+	}
+	*a.carefulAt = 0
+	a.committed(l.batch, progress)
+	return nil
+}
+
+func (a *applier) openLarge(ctx, work context.Context, tx *cdc.Transaction) error {
+	skip, err := a.replayed(tx)
+	if err != nil {
+		return err
+	}
+	a.large = &largeTx{skip: skip}
+	if skip {
+		return nil
+	}
+	careful := *a.carefulAt == tx.Commit
+	t, err := a.sink.Begin(work, a.cp.Epoch, a.cp.LSN, sink.TxOptions{Careful: careful, Lease: a.opts.Lease})
+	if err != nil {
+		a.large = nil
+		return err
+	}
+	a.large.tx = t
+	a.large.batch = a.engine.Begin(t, mapping.BatchOptions{Coverage: a.copy, Incarnation: a.cp.Origin.Incarnation, Counters: a.cp.Counters, Careful: careful})
+	return nil
+}
+
+func (a *applier) sliceError(tx *cdc.Transaction, err error) error {
+	var reject *sink.RejectError
+	if errors.As(err, &reject) && *a.carefulAt != tx.Commit {
+		*a.carefulAt = tx.Commit
+		return fault.Wrap(fault.Retry, "", fmt.Errorf("large transaction at %s: %w", tx.Commit, err))
+	}
+	return fmt.Errorf("large transaction at %s: %w", tx.Commit, err)
+}
+
+func (a *applier) dropLarge() {
+	if a.large != nil && a.large.tx != nil {
+		a.rollback(a.large.tx)
+	}
+	a.large = nil
+}

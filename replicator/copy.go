@@ -1,0 +1,257 @@
+package replicator
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/walbridge/walbridge/mapping"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// copyState knows what has been copied of each source table, and which rows the
+// stream has touched that a snapshot may not show. The apply goroutine owns it.
+//
+// A piece is read in a snapshot and applied at its marker, a logical message that
+// was written right after the snapshot was taken. All that the snapshot sees is
+// in the WAL before the marker; what is there too without being seen is in
+// touched, and those keys are read once more.
+type copyState struct {
+	tables []*tableCopy // in the order of the mapping: parents first
+	by     map[*mapping.Source]*tableCopy
+	// open is how many tables have rows that aren't covered.
+	open    int
+	touched []touch
+	// changed are tables whose progress must be stored with the next commit.
+	changed map[*tableCopy]bool
+}
+
+// tableCopy is the progress of one table.
+type tableCopy struct {
+	source  *mapping.Source
+	p       sink.CopyProgress
+	upto    []string
+	pending map[sink.Key]bool
+	// estimate of the rows at the source, 0 if unknown.
+	estimate int64
+}
+
+// touch is a row that a transaction of the stream touched while it wasn't
+// covered; all is the whole table (TRUNCATE).
+type touch struct {
+	xid    uint32
+	source *mapping.Source
+	key    sink.Key
+	all    bool
+}
+
+func newCopyState(m *mapping.Mapping, stored []sink.CopyProgress) (*copyState, error) {
+	c := &copyState{by: map[*mapping.Source]*tableCopy{}, changed: map[*tableCopy]bool{}}
+	progress := map[string]sink.CopyProgress{}
+	for _, p := range stored {
+		progress[p.Source] = p
+	}
+	for _, s := range m.Sources {
+		t := &tableCopy{source: s, p: progress[s.FullName()], pending: map[sink.Key]bool{}}
+		t.p.Source = s.FullName()
+		if t.p.Upto != "" {
+			if err := json.Unmarshal([]byte(t.p.Upto), &t.upto); err != nil {
+				return nil, fmt.Errorf("copy progress of %s at the target is unreadable: %w", t.p.Source, err)
+			}
+		}
+		for _, k := range t.p.Pending {
+			t.pending[k] = true
+		}
+		c.tables = append(c.tables, t)
+		c.by[s] = t
+	}
+	c.count()
+	return c, nil
+}
+
+func (c *copyState) count() {
+	c.open = 0
+	for _, t := range c.tables {
+		if !t.p.Done || len(t.pending) > 0 {
+			c.open++
+		}
+	}
+}
+
+// active reports whether anything is left to copy.
+func (c *copyState) active() bool { return c.open > 0 }
+
+// Covers implements mapping.Coverage.
+func (c *copyState) Covers(s *mapping.Source, key sink.Key) bool {
+	if c.open == 0 {
+		return true
+	}
+	t := c.by[s]
+	return !t.pending[key] && (t.p.Done || t.reached(key))
+}
+
+// reached reports whether key is in the part that has been read.
+func (t *tableCopy) reached(key sink.Key) bool { return inRange(t.source, key, t.upto) }
+
+// Skipped implements mapping.Coverage.
+func (c *copyState) Skipped(xid uint32, s *mapping.Source, key sink.Key, truncated bool) {
+	if t := c.by[s]; truncated && t.p.Done && len(t.pending) == 0 {
+		return
+	}
+	c.touched = append(c.touched, touch{xid: xid, source: s, key: key, all: truncated})
+}
+
+// Reread implements mapping.Coverage.
+func (c *copyState) Reread(xid uint32, s *mapping.Source, key sink.Key) {
+	t := c.by[s]
+	t.pending[key] = true
+	c.changed[t] = true
+	c.touched = append(c.touched, touch{xid: xid, source: s, key: key})
+	c.count()
+}
+
+// unsettled splits the touches by what snap sees: keys of s that it may show as
+// they were before, whether the whole table is concerned, and it forgets those
+// that every later snapshot sees too.
+func (c *copyState) unsettled(s *mapping.Source, snap snapshot) (keys map[sink.Key]bool, all bool) {
+	keys = map[sink.Key]bool{}
+	kept := c.touched[:0]
+	for _, t := range c.touched {
+		if snap.sees(t.xid) {
+			continue
+		}
+		kept = append(kept, t)
+		if t.source == s {
+			all = all || t.all
+			keys[t.key] = true
+		}
+	}
+	clear(c.touched[len(kept):])
+	c.touched = kept
+	return keys, all
+}
+
+// next says what to read next, or nil. Rows that were left behind go before the
+// next table, because its rows may hang on them.
+func (c *copyState) next(limit int) *pieceRequest {
+	for _, t := range c.tables {
+		if !t.p.Done {
+			return &pieceRequest{table: t, after: t.upto, limit: limit}
+		}
+		if len(t.pending) > 0 {
+			return &pieceRequest{table: t, keys: t.somePending()}
+		}
+	}
+	return nil
+}
+
+// maxReread bounds the keys of one piece that reads rows again.
+const maxReread = 1000
+
+func (t *tableCopy) somePending() []sink.Key {
+	keys := make([]sink.Key, 0, min(len(t.pending), maxReread))
+	for k := range t.pending {
+		if keys = append(keys, k); len(keys) == maxReread {
+			break
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// taken is what is about to be stored of a table's progress.
+type taken struct {
+	rows     []mappingRow
+	progress sink.CopyProgress
+	upto     []string
+	pending  map[sink.Key]bool
+	finish   bool
+}
+
+// take settles a piece against the touches: which of its rows count, and what
+// the progress is after it. Nothing of c changes until keep.
+func (c *copyState) take(p *pieceRead) (*taken, bool) {
+	t := p.request.table
+	stale, all := c.unsettled(t.source, p.snap)
+	if all {
+		return nil, false // emptied since: read the whole piece again
+	}
+	k := &taken{progress: t.p, upto: t.upto, pending: map[sink.Key]bool{}}
+	k.progress.Tenants = maps.Clone(t.p.Tenants) // a try that fails must not count
+	for key := range t.pending {
+		k.pending[key] = true
+	}
+	if p.request.keys != nil {
+		for _, key := range p.request.keys {
+			if !stale[key] {
+				delete(k.pending, key)
+			}
+		}
+	} else {
+		if n := len(p.rows); n > 0 {
+			k.upto = p.rows[n-1].parts
+		}
+		k.finish = p.end && !t.p.Done
+		k.progress.Done = t.p.Done || p.end
+		for key := range stale {
+			if k.progress.Done || inRange(t.source, key, k.upto) {
+				k.pending[key] = true
+			}
+		}
+	}
+	for _, r := range p.rows {
+		if !stale[r.key] && (p.request.keys == nil || t.pending[r.key]) {
+			k.rows = append(k.rows, r)
+		}
+	}
+	k.progress.Upto = encodeParts(k.upto)
+	k.progress.Pending = sortedPending(k.pending)
+	return k, true
+}
+
+// keep takes stored progress over, after the target has committed it.
+func (c *copyState) keep(t *tableCopy, k *taken) {
+	t.p, t.upto, t.pending = k.progress, k.upto, k.pending
+	c.count()
+}
+
+// progressDue returns the progress of tables that the stream has changed.
+func (c *copyState) progressDue() []sink.CopyProgress {
+	var due []sink.CopyProgress
+	for t := range c.changed {
+		t.p.Pending = sortedPending(t.pending)
+		due = append(due, t.p)
+	}
+	return due
+}
+
+func (c *copyState) progressStored() { clear(c.changed) }
+
+func inRange(s *mapping.Source, key sink.Key, upto []string) bool {
+	if upto == nil {
+		return false
+	}
+	parts, err := key.Split(len(s.Key))
+	return err == nil && s.CompareKeys(parts, upto) <= 0
+}
+
+func encodeParts(parts []string) string {
+	if parts == nil {
+		return ""
+	}
+	b, err := json.Marshal(parts)
+	if err != nil {
+		panic(fmt.Sprintf("replicator: texts can't be marshalled: %v", err)) // strings always can
+	}
+	return string(b)
+}
+
+func sortedPending(pending map[sink.Key]bool) []sink.Key {
+	keys := make([]sink.Key, 0, len(pending))
+	for k := range pending {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,259 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/internal/status"
+	"github.com/walbridge/walbridge/mapping"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// prepare makes sure of everything that streaming needs, in an order in which a
+// failure at any step leaves nothing behind that fills the source's disk: what
+// is read-only first, then the target's tables, the intent, the publication and
+// last the slot.
+func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping) (sink.Checkpoint, error) {
+	if err := b.gate(ctx, source); err != nil {
+		return sink.Checkpoint{}, err
+	}
+	if err := b.install(ctx, source, snk, m); err != nil {
+		return sink.Checkpoint{}, err
+	}
+	cp, err := b.acquire(ctx, source, snk)
+	if err != nil {
+		return sink.Checkpoint{}, err
+	}
+	// Only now, because a standby may have waited for hours.
+	id, err := b.identify(ctx)
+	if err != nil {
+		return sink.Checkpoint{}, err
+	}
+	slot, err := ReadSlot(ctx, source, b.Name)
+	exists := !errors.Is(err, ErrNoSlot)
+	if err != nil && exists {
+		return sink.Checkpoint{}, err
+	}
+	origin := sink.Origin{
+		Incarnation: cp.Origin.Incarnation, SystemID: id.ID, Timeline: id.Timeline, Database: id.Database,
+		Slot: b.Name, Fingerprint: m.Schema.Fingerprint,
+	}
+	if cp.LSN == 0 {
+		return b.firstSlot(ctx, source, snk, m, cp, origin, slot, exists)
+	}
+	if err := b.sameHistory(cp, origin, id, slot, exists); err != nil {
+		return sink.Checkpoint{}, err
+	}
+	if _, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), false); err != nil {
+		return sink.Checkpoint{}, err
+	}
+	if slot.Active {
+		// The lease is ours, so whoever streams from it has been fenced.
+		if err := EndWalsender(ctx, source, b.Name, slot.ActivePID); err != nil {
+			return sink.Checkpoint{}, err
+		}
+	}
+	return cp, nil
+}
+
+func publishedOf(m *mapping.Mapping) []TableName {
+	var list []TableName
+	for _, s := range m.Sources {
+		list = append(list, TableName{Schema: s.Schema, Name: s.Name})
+	}
+	return list
+}
+
+// install makes or checks the target's tables.
+func (b *bridge) install(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping) error {
+	missing, err := snk.Install(ctx, m.Schema, b.Manual)
+	if err != nil {
+		return err
+	}
+	if !b.Manual {
+		return nil
+	}
+	pub, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), false)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	list := func(side string, sql []string) {
+		for i, s := range sql {
+			if i == 0 {
+				text.WriteString("\n-- at the " + side + "\n")
+			}
+			text.WriteString(strings.TrimRight(s, "; \n") + ";\n")
+		}
+	}
+	list("target", missing)
+	if _, err := ReadSlot(ctx, source, b.Name); errors.Is(err, ErrNoSlot) {
+		if _, err := snk.Checkpoint(ctx); err != nil || len(missing) > 0 {
+			pub.SQL = append(pub.SQL, "SELECT pg_create_logical_replication_slot("+pg.QuoteLiteral(b.Name)+", 'pgoutput')")
+		}
+	}
+	list("source", pub.SQL)
+	if text.Len() == 0 {
+		return nil
+	}
+	return fault.Wrap(fault.Config, "run the statements in this order, or start with --prepare=auto",
+		fmt.Errorf("--prepare=manual creates nothing, and this is missing:%s", text.String()))
+}
+
+// standbyPoll is how often a standby looks whether it is needed.
+const standbyPoll = 500 * time.Millisecond
+
+// acquire waits until this instance is the one that writes. Beside the lease's
+// end it takes a slot that nobody streams from, twice in a row, as a sign that
+// the other instance is gone; if it isn't, it is fenced and nothing is lost.
+func (b *bridge) acquire(ctx context.Context, source *pgx.Conn, snk sink.Sink) (sink.Checkpoint, error) {
+	idle, said := 0, false
+	for {
+		cp, err := snk.Acquire(ctx, b.holder, b.Lease, idle >= 2)
+		if !errors.Is(err, sink.ErrStandby) {
+			return cp, err
+		}
+		if !said {
+			said = true
+			b.Status.SetState(status.Standby)
+			b.Log.Info("waiting as standby", "holder", cp.Holder)
+		}
+		select {
+		case <-ctx.Done():
+			return cp, ctx.Err()
+		case <-time.After(standbyPoll):
+		}
+		slot, err := ReadSlot(ctx, source, b.Name)
+		switch {
+		case err == nil && !slot.Active:
+			idle++
+		case err == nil || errors.Is(err, ErrNoSlot):
+			idle = 0
+		default:
+			return cp, err
+		}
+	}
+}
+
+// firstSlot makes the slot of a bridge that has none yet, or whose first start
+// broke off between the intent and the slot's consistent point.
+func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping, cp sink.Checkpoint, origin sink.Origin, slot Slot, exists bool) (sink.Checkpoint, error) {
+	intended := cp.Origin.Slot == b.Name && cp.Origin.SystemID == origin.SystemID && cp.Origin.Database == origin.Database
+	switch {
+	case exists && b.Manual:
+		if err := usable(slot, origin.Database); err != nil {
+			return cp, err
+		}
+	case exists && !intended:
+		return cp, fault.Wrap(fault.Stop, "if nothing else uses it: SELECT pg_drop_replication_slot("+pg.QuoteLiteral(b.Name)+") at the source; else give this bridge another name (WALBRIDGE_NAME)",
+			fmt.Errorf("slot %s exists at the source, but the target has no checkpoint that belongs to it: the target is another one or was wiped, or the slot is not this bridge's", b.Name))
+	}
+	origin.Incarnation = uuid.NewString()
+	if err := snk.Store(ctx, cp.Epoch, origin, 0); err != nil {
+		return cp, err
+	}
+	if _, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), !b.Manual); err != nil {
+		return cp, err
+	}
+	point := slot.Confirmed
+	if !b.Manual {
+		if exists {
+			if err := DropSlot(ctx, source, b.Name, true); err != nil {
+				return cp, err
+			}
+		}
+		var err error
+		if point, err = CreateSlot(ctx, source, b.Name, SlotOptions{Timeout: b.SlotTimeout}); err != nil {
+			return cp, err
+		}
+	}
+	if err := snk.Store(ctx, cp.Epoch, origin, point); err != nil {
+		return cp, err
+	}
+	b.Log.Info("slot made", "slot", b.Name, "lsn", point.String())
+	cp.Origin, cp.LSN, cp.Heartbeat = origin, point, sink.Heartbeat{}
+	return cp, nil
+}
+
+// usable refuses a slot that can't carry the stream.
+func usable(slot Slot, database string) error {
+	drop := "SELECT pg_drop_replication_slot(" + pg.QuoteLiteral(slot.Name) + "), if nothing else uses it; else give this bridge another name (WALBRIDGE_NAME)"
+	switch {
+	case slot.Plugin != "pgoutput":
+		return fault.Wrap(fault.Stop, drop, fmt.Errorf("slot %s is of the plugin %s, not pgoutput", slot.Name, slot.Plugin))
+	case slot.Database != database:
+		return fault.Wrap(fault.Stop, drop, fmt.Errorf("slot %s belongs to database %s, not %s", slot.Name, slot.Database, database))
+	case slot.Lost():
+		return fault.Wrap(fault.Stop, startOver(slot.Name), &SlotLostError{Slot: slot.Name, Reason: slot.Invalidation})
+	}
+	return nil
+}
+
+// startOver is the way out when the stream can't go on from where it was. The
+// checkpoint row stays, so that the entries' numbers go on.
+func startOver(name string) string {
+	n := pg.QuoteLiteral(name)
+	return "copy again from the start. At the source: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = " + n +
+		"; at the target: UPDATE walbridge.checkpoint SET lsn = '0/0', heartbeat_token = '', heartbeat_lsn = '0/0' WHERE name = " + n +
+		"; DELETE FROM walbridge.copies WHERE bridge = " + n + "; then start the bridge. Rows that are there stay and are brought in line"
+}
+
+// sameHistory refuses to go on from a checkpoint that this source's history
+// doesn't contain. Guessing here loses changes silently.
+func (b *bridge) sameHistory(cp sink.Checkpoint, now sink.Origin, id System, slot Slot, exists bool) error {
+	then := cp.Origin
+	refuse := func(format string, args ...any) error {
+		return fault.Wrap(fault.Stop, startOver(b.Name), fmt.Errorf(format, args...))
+	}
+	switch {
+	case then.SystemID != now.SystemID:
+		return refuse("the source is another cluster: system identifier %s, the checkpoint's is %s; it was dumped and restored, or the URL leads elsewhere", now.SystemID, then.SystemID)
+	case then.Database != now.Database:
+		return refuse("the source is database %s, the checkpoint's is %s", now.Database, then.Database)
+	case then.Timeline != now.Timeline:
+		return refuse("the source is on timeline %d, the checkpoint's is %d: it was restored to a point in time or a standby was promoted", now.Timeline, then.Timeline)
+	case !exists:
+		return refuse("slot %s is gone; the changes since %s can't be had any more", b.Name, cp.LSN)
+	}
+	if err := usable(slot, now.Database); err != nil {
+		return err
+	}
+	switch {
+	case cp.LSN > id.Flush:
+		return refuse("the checkpoint is at %s, but the source's WAL ends at %s: the source was restored to an earlier state", cp.LSN, id.Flush)
+	case slot.Confirmed > cp.LSN:
+		return refuse("slot %s has been confirmed up to %s, the target's checkpoint is at %s: the target was restored to an earlier state, or something else reads the slot", b.Name, slot.Confirmed, cp.LSN)
+	case then.Fingerprint != now.Fingerprint:
+		return refuse("the mapping has changed since the tables were filled")
+	}
+	return nil
+}
+
+// gate checks what streaming needs of the source, without changing anything.
+func (b *bridge) gate(ctx context.Context, source *pgx.Conn) error {
+	found, err := CheckSource(ctx, source, b.Name, b.Name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(found...)
+}
+
+// identify asks the source who it is and where its WAL ends.
+func (b *bridge) identify(ctx context.Context) (System, error) {
+	// The identity comes from the replication protocol, because the timeline in
+	// the control file is that of the last checkpoint.
+	str, err := OpenStream(ctx, b.streamConfig(), b.Log)
+	if err != nil {
+		return System{}, err
+	}
+	defer func() { _ = str.Close() }()
+	return str.Identify(ctx)
+}

@@ -1,0 +1,218 @@
+package replicator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pg"
+)
+
+// ErrNoPublication says that the source has no publication of that name.
+var ErrNoPublication = errors.New("the source has no such publication")
+
+// TableName names a source table.
+type TableName = pg.TableName
+
+// Publication is a publication as the catalogs show it.
+type Publication struct {
+	Name, Owner string
+	// AllTables and Schemas are set for FOR ALL TABLES and TABLES IN SCHEMA.
+	AllTables bool
+	Schemas   []string
+	// What is published.
+	Insert, Update, Delete, Truncate bool
+	// ViaRoot publishes partitions as their root.
+	ViaRoot bool
+	Tables  []PublishedTable
+}
+
+// PublishedTable is a table in a publication, whichever way it came in.
+type PublishedTable struct {
+	TableName
+	// Filter reports a row filter: rows that it hides vanish without a trace.
+	Filter bool
+	// ColumnList reports that only some columns are published.
+	ColumnList bool
+}
+
+// ReadPublication reads a publication, or returns ErrNoPublication.
+func ReadPublication(ctx context.Context, conn *pgx.Conn, name string) (Publication, error) {
+	p := Publication{Name: name}
+	err := conn.QueryRow(ctx, `
+		SELECT pg_catalog.pg_get_userbyid(pubowner), puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
+		FROM pg_catalog.pg_publication WHERE pubname = $1`, name).
+		Scan(&p.Owner, &p.AllTables, &p.Insert, &p.Update, &p.Delete, &p.Truncate, &p.ViaRoot)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, fmt.Errorf("read publication %s: %w", name, ErrNoPublication)
+	}
+	if err == nil {
+		p.Schemas, err = publishedSchemas(ctx, conn, name)
+	}
+	if err == nil {
+		p.Tables, err = publishedTables(ctx, conn, name)
+	}
+	if err != nil {
+		return p, fmt.Errorf("read publication %s: %w", name, pg.Safe(err))
+	}
+	return p, nil
+}
+
+func publishedSchemas(ctx context.Context, conn *pgx.Conn, name string) ([]string, error) {
+	// PostgreSQL 14 has no such publications, and no such catalog.
+	var exists bool
+	err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL").Scan(&exists)
+	if err != nil || !exists {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, `
+		SELECT n.nspname FROM pg_catalog.pg_publication p
+		JOIN pg_catalog.pg_publication_namespace pn ON pn.pnpubid = p.oid
+		JOIN pg_catalog.pg_namespace n ON n.oid = pn.pnnspid
+		WHERE p.pubname = $1 ORDER BY 1`, name)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+func publishedTables(ctx context.Context, conn *pgx.Conn, name string) ([]PublishedTable, error) {
+	// Filters and column lists are columns that PostgreSQL 14 lacks, hence JSON.
+	rows, err := conn.Query(ctx, `
+		SELECT t.schemaname, t.tablename,
+		       coalesce(pg_catalog.to_jsonb(r) ->> 'prqual' IS NOT NULL, false),
+		       coalesce(pg_catalog.to_jsonb(r) ->> 'prattrs' IS NOT NULL, false)
+		FROM pg_catalog.pg_publication p
+		JOIN pg_catalog.pg_publication_tables t USING (pubname)
+		JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+		JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+		LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
+		WHERE p.pubname = $1 ORDER BY 1, 2`, name)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t PublishedTable, err error) {
+		err = row.Scan(&t.Schema, &t.Name, &t.Filter, &t.ColumnList)
+		return t, err
+	})
+}
+
+// Prepared is what EnsurePublication found or did.
+type Prepared struct {
+	// SQL is what was run, or, without leave to create, what is missing.
+	SQL []string
+	// Extra are published tables that the mapping doesn't need. They cost time
+	// and no more.
+	Extra []TableName
+}
+
+// EnsurePublication sees that the publication holds every one of tables, whole,
+// with all operations. With create it makes the publication or adds tables to
+// it; else it returns the SQL that would. What it must not change by itself (a
+// filter, a column list, a missing operation) is an error whose hint is the SQL.
+//
+// Tables without a usable identity are refused before anything is made:
+// publishing one makes the application's UPDATE and DELETE fail there.
+func EnsurePublication(ctx context.Context, conn *pgx.Conn, name string, tables []TableName, create bool) (Prepared, error) {
+	partitioned, err := CheckIdentities(ctx, conn, tables)
+	if err != nil {
+		return Prepared{}, err
+	}
+	p, err := ReadPublication(ctx, conn, name)
+	exists := !errors.Is(err, ErrNoPublication)
+	if err != nil && exists {
+		return Prepared{}, err
+	}
+	if exists {
+		if err := p.check(tables, partitioned); err != nil {
+			return Prepared{}, err
+		}
+	}
+	plan := p.plan(tables, exists, partitioned)
+	if !create {
+		return plan, nil
+	}
+	for _, sql := range plan.SQL {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return Prepared{}, fault.Wrap(fault.Stop, "run as the owner of the tables: "+sql,
+				fmt.Errorf("prepare publication %s: %w", name, pg.Safe(err)))
+		}
+	}
+	return plan, nil
+}
+
+// check refuses what would lose changes.
+func (p Publication) check(tables []TableName, partitioned bool) error {
+	refuse := func(sql, format string, args ...any) error {
+		return fault.Wrap(fault.Stop, sql, fmt.Errorf("publication %s "+format, append([]any{p.Name}, args...)...))
+	}
+	quoted := pg.Quote(p.Name)
+	if !p.Insert || !p.Update || !p.Delete || !p.Truncate {
+		return refuse("ALTER PUBLICATION "+quoted+" SET (publish = 'insert, update, delete, truncate');",
+			"does not publish all of insert, update, delete and truncate")
+	}
+	if partitioned && !p.ViaRoot {
+		return refuse("ALTER PUBLICATION "+quoted+" SET (publish_via_partition_root = true);",
+			"sends a partitioned table's changes under the names of its partitions")
+	}
+	for _, t := range p.Tables {
+		what := "a row filter"
+		switch {
+		case !slices.Contains(tables, t.TableName), !t.Filter && !t.ColumnList:
+			continue
+		case !t.Filter:
+			what = "a column list"
+		}
+		return refuse("ALTER PUBLICATION "+quoted+" DROP TABLE "+t.SQL()+"; ALTER PUBLICATION "+quoted+" ADD TABLE "+t.SQL()+";",
+			"has %s on %s: what it hides would be missing at the target", what, t.TableName)
+	}
+	return nil
+}
+
+// plan compares the publication with the tables that are needed.
+func (p Publication) plan(tables []TableName, exists, partitioned bool) Prepared {
+	var plan Prepared
+	published := make(map[TableName]bool)
+	for _, t := range p.Tables {
+		published[t.TableName] = true
+		if !slices.Contains(tables, t.TableName) {
+			plan.Extra = append(plan.Extra, t.TableName)
+		}
+	}
+	var missing []string
+	for _, t := range slices.SortedFunc(slices.Values(tables), compareNames) {
+		if !published[t] {
+			missing = append(missing, t.SQL())
+		}
+	}
+	list := strings.Join(slices.Compact(missing), ", ")
+	switch {
+	case !exists:
+		options := "publish = 'insert, update, delete, truncate'"
+		if partitioned {
+			options += ", publish_via_partition_root = true"
+		}
+		plan.SQL = []string{fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (%s);", pg.Quote(p.Name), list, options)}
+	case list != "":
+		plan.SQL = []string{fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", pg.Quote(p.Name), list)}
+	}
+	return plan
+}
+
+func compareNames(a, b TableName) int {
+	return cmp.Or(strings.Compare(a.Schema, b.Schema), strings.Compare(a.Name, b.Name))
+}
+
+// DropPublication removes a publication; one that isn't there is no error.
+func DropPublication(ctx context.Context, conn *pgx.Conn, name string) error {
+	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pg.Quote(name)); err != nil {
+		return fmt.Errorf("drop publication %s: %w", name, pg.Safe(err))
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package replicator
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/internal/status"
+)
+
+// state is what the bridge does while nothing is wrong.
+func (a *applier) state() string { return string(a.phase()) }
+
+func (a *applier) phase() status.Phase {
+	if a.copy.active() {
+		return status.Copying
+	}
+	return status.Streaming
+}
+
+// publish tells the status where things stand.
+func (a *applier) publish() {
+	beat := a.pulse.Last()
+	behind := a.stream.Oldest()
+	batches := a.batches
+	a.batches = 0
+	a.opts.Status.Update(func(n *status.Snapshot) {
+		n.State = a.phase()
+		n.Checkpoint, n.Confirmed = a.cp.LSN, a.stream.Confirmed()
+		n.Source = max(beat.Flush, a.position)
+		n.LagBytes = int64(n.Source - a.position)
+		n.Behind = behind
+		n.Batches += batches
+		c := a.cp.Counters
+		n.Rows, n.Entries, n.Held, n.Dropped = c.Rows, c.Entries, c.Held, c.Dropped
+		if beat.Slot.Name != "" {
+			n.Slot = &status.Slot{WALStatus: beat.Slot.WALStatus, Retained: beat.Slot.Retained, Safe: beat.Slot.SafeBytes}
+		}
+	})
+}
+
+// publishCopy tells the status how far the copy is.
+func (a *applier) publishCopy() {
+	list := make([]status.Copy, 0, len(a.copy.tables))
+	for _, t := range a.copy.tables {
+		list = append(list, status.Copy{
+			Table: t.p.Source, Done: t.p.Rows, Total: max(t.estimate, t.p.Rows), Estimated: !t.p.Done, Finished: t.p.Done,
+		})
+	}
+	a.opts.Status.Update(func(n *status.Snapshot) { n.Copy = list })
+}
+
+// estimate asks the source how many rows there may be to copy: pg_class is good
+// enough for a progress bar.
+func (b *bridge) estimate(ctx context.Context, source *pgx.Conn, c *copyState) {
+	for _, t := range c.tables {
+		if t.p.Done {
+			continue
+		}
+		var n float64
+		err := source.QueryRow(ctx, "SELECT greatest(reltuples, 0)::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)",
+			pg.Quote(t.source.Schema, t.source.Name)).Scan(&n)
+		if err != nil {
+			b.Log.Debug("rows not estimated", "table", t.p.Source, "err", pg.Safe(err))
+		}
+		t.estimate = int64(n)
+	}
+}
+
+// report tells the status that the bridge is held up.
+func report(s *status.State, phase status.Phase, err error) {
+	s.Fail(err)
+	s.Update(func(n *status.Snapshot) {
+		n.State = phase
+	})
+}
