@@ -71,12 +71,13 @@ func (s *Sink) recomputeByStart(table *sink.Table, ways []reach) string {
 	}
 	return fmt.Sprintf(`WITH n AS MATERIALIZED (%s),
 		u AS (UPDATE %s AS t SET %s FROM n WHERE %s AND NOT n.lost)%s
-		SELECT n.via, %s, %s, count(*) FROM n JOIN %[2]s AS t ON %[4]s GROUP BY 1, 2, 3`,
-		n, tableName(table), assignDerived(table), on, s.holdLost(table, on), was, now)
+		SELECT n.via, %s, %s, count(*) FROM n JOIN %[2]s AS t ON %[4]s WHERE %[8]s GROUP BY 1, 2, 3`,
+		n, tableName(table), assignDerived(table), on, s.holdLost(table, on), was, now,
+		"NOT (n.lost AND "+s.heldBeside(table, keyText(table))+")")
 }
 
-// recomputeByRow: n has the rows that differ by their key (k1 …), with the node's
-// key (via), the tenant before (was), the new values (d1 …), and whether the
+// recomputeByRow: n has the rows that differ by their key (k1 …, as one text id),
+// with the node's key (via), the tenant before (was), the new values (d1 …), and whether the
 // tenant is lost.
 func (s *Sink) recomputeByRow(table *sink.Table, ways []reach) string {
 	keys := aliases("k", len(table.Key))
@@ -88,8 +89,8 @@ func (s *Sink) recomputeByRow(table *sink.Table, ways []reach) string {
 	return fmt.Sprintf(`WITH n AS MATERIALIZED (%s),
 		u AS (UPDATE %s AS t SET %s FROM n WHERE %s AND NOT n.lost RETURNING n.via, n.was, %s AS now)%s
 		SELECT via, was, now, count(*) FROM (
-			SELECT via, was, now FROM u UNION ALL SELECT via, was, NULL FROM n WHERE n.lost) AS m GROUP BY 1, 2, 3`,
-		n, tableName(table), assignDerived(table), on, tenant, s.holdLost(table, on))
+			SELECT via, was, now FROM u UNION ALL SELECT via, was, NULL FROM n WHERE n.lost AND NOT %s) AS m GROUP BY 1, 2, 3`,
+		n, tableName(table), assignDerived(table), on, tenant, s.holdLost(table, on), s.heldBeside(table, "n.id"))
 }
 
 // union joins what each way finds. What is reached on several ways counts once.
@@ -118,6 +119,7 @@ func (s *Sink) differing(table *sink.Table, way reach) string {
 	keys := list(len(table.Key), ", ", func(i int) string {
 		return fmt.Sprintf("%s AS k%d", column(table, table.Key[i]), i+1)
 	})
+	keys += ", " + keyText(table) + " AS id"
 	return fmt.Sprintf("SELECT %s, %s AS via, %s AS was, %s FROM %s%s WHERE %s", keys, via,
 		textOf(column(table, table.Tenant), table.Columns[table.Tenant].Type), columns,
 		strings.Join(append(from, tableName(table)+" AS t"), ", "), l.joins.String(), strings.Join(where, " AND "))
@@ -146,7 +148,9 @@ func assignDerived(table *sink.Table) string {
 	})
 }
 
-// holdLost moves the rows of n that have no tenant any more to walbridge.held.
+// holdLost moves the rows of n that have no tenant any more to walbridge.held. One
+// that has a held row of its key beside it is another writer's: it goes, and the
+// held row, which is the source's, stays as it is.
 func (s *Sink) holdLost(table *sink.Table, on string) string {
 	if _, derived := derivedAt(table, table.Tenant); !derived {
 		return ""
@@ -163,7 +167,12 @@ func (s *Sink) holdLost(table *sink.Table, on string) string {
 		d AS (DELETE FROM %s AS t USING n WHERE %s AND n.lost RETURNING %s AS key, ARRAY[%s] AS vals),
 		h AS (INSERT INTO walbridge.held AS x (bridge, "table", key, vals, reason, since)
 			SELECT %s, %s, d.key, d.vals, 'tenant', $2::pg_lsn FROM d
-			ON CONFLICT (bridge, "table", key) DO UPDATE SET vals = excluded.vals, reason = excluded.reason,
-				code = excluded.code, since = excluded.since, waiting = excluded.waiting)`,
+			ON CONFLICT (bridge, "table", key) DO NOTHING)`,
 		tableName(table), on, keyText(table), vals, pg.QuoteLiteral(s.name), pg.QuoteLiteral(table.FullName()))
+}
+
+// heldBeside is the condition that a row of this key is held already.
+func (s *Sink) heldBeside(table *sink.Table, key string) string {
+	return fmt.Sprintf(`EXISTS (SELECT FROM walbridge.held AS b WHERE b.bridge = %s AND b."table" = %s AND b.key = %s)`,
+		pg.QuoteLiteral(s.name), pg.QuoteLiteral(table.FullName()), key)
 }

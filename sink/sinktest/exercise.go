@@ -71,6 +71,7 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"waiting finds held rows over every path", (*world).waiting},
 		{"a tenant that changes takes its rows along", (*world).recompute},
 		{"a row reached on two ways moves once", (*world).recomputeTwoWays},
+		{"a held row isn't taken for another writer's", (*world).recomputeBesideHeld},
 		{"a tenant of its own stays when a path changes", (*world).recomputeOwnTenant},
 		{"rows without a tenant leave, and come back", (*world).releaseHeld},
 		{"a truncate keeps or removes", (*world).truncate},

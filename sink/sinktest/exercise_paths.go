@@ -215,6 +215,33 @@ func (w *world) recomputeTwoWays() {
 	w.wantRows(calls, row(1, 5, 1, 1), row(2, 5, 1, 2), row(3, 2, nil, 2), row(4, 2, 2, 1))
 }
 
+func (w *world) recomputeBesideHeld() {
+	// A table whose paths begin at one column, and one that has two.
+	for _, table := range []*sink.Table{w.messages, w.conversations} {
+		i := w.chat()
+		held := w.holdMessage(9, 101, 60, "e1")
+		foreign := row(9, 100, 1, 5, "five", "another writer's")
+		if table == w.conversations {
+			held = sink.HeldRow{Table: table, Key: "9", Reason: sink.HeldTenant, Since: 60, Row: row(9, nil, 2, nil, "closed"), Waiting: []string{"e1"}}
+			foreign = row(9, 1, 1, nil, "open")
+		}
+		i.write(&sink.Writes{Hold: []sink.HeldRow{held}}, inserts(table, foreign))
+		i.change(path(w.contact, 5, nil, "five"), table, moved(3, nil, 1))
+		n := int64(2) // of the bridge's own
+		if table == w.conversations {
+			n = 1
+		}
+		i.change(path(w.inbox, 1, nil), table, moved(1, nil, n))
+		got := i.load(&sink.Query{Rows: map[*sink.Table][]sink.Key{table: {"9"}}}).Rows[table]["9"]
+		if table == w.messages {
+			held.Row = row(9, 101, nil, 5, "five", "text 9") // kept up to date
+		}
+		if diff := gocmp.Diff(sink.Stored{Held: &held}, got, sameTable); diff != "" {
+			w.Fatalf("the held row of %s (-want +got):\n%s", table.Name, diff)
+		}
+	}
+}
+
 func (w *world) recomputeOwnTenant() {
 	// A table with a tenant of its own, and a column that comes over a path.
 	ratings := &sink.Table{Schema: "public", Name: "ratings", Key: []int{0}, Tenant: 1,

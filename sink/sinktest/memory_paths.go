@@ -86,6 +86,7 @@ func (t *memoryTx) Recompute(_ context.Context, r *sink.Recompute) ([]sink.Moved
 	var counts map[move]int64
 	err := t.run(OpRecompute, func() error {
 		counts = make(map[move]int64)
+		t.refreshHeld(r)
 		_, tenantDerived := derivedColumn(r.Table, r.Table.Tenant)
 		for k, stored := range t.data.rows.all() {
 			if k.table != r.Table.FullName() {
@@ -98,8 +99,13 @@ func (t *memoryTx) Recompute(_ context.Context, r *sink.Recompute) ([]sink.Moved
 				continue
 			}
 			to := now[r.Table.Tenant]
+			lost := to.IsNull() && tenantDerived
+			if _, beside := t.data.held.get(t.own(r.Table.FullName(), k.key)); lost && beside {
+				t.data.rows.remove(k) // another writer's; the held one is the source's
+				continue
+			}
 			counts[move{via, row[r.Table.Tenant], to}]++
-			if to.IsNull() && tenantDerived {
+			if lost {
 				t.data.rows.remove(k)
 				h := sink.HeldRow{Table: r.Table, Key: k.key, Row: now, Reason: sink.HeldTenant, Since: r.LSN}
 				t.data.held.put(t.own(r.Table.FullName(), k.key), h)
@@ -122,6 +128,22 @@ func (t *memoryTx) Recompute(_ context.Context, r *sink.Recompute) ([]sink.Moved
 		moved = append(moved, sink.Moved{Table: r.Table, Key: m.key, From: m.from, To: m.to, Rows: n})
 	}
 	return moved, nil
+}
+
+// refreshHeld brings the derived columns of held rows in line, but for the tenant:
+// a row that has one is released.
+func (t *memoryTx) refreshHeld(r *sink.Recompute) {
+	for k, h := range t.data.held.all() {
+		if k.bridge != t.s.name || k.table != r.Table.FullName() || h.Reason != sink.HeldTenant {
+			continue
+		}
+		if _, ok := t.reachedOver(r, h.Row); ok {
+			tenant := h.Row[r.Table.Tenant]
+			h.Row = t.derive(r.Table, h.Row)
+			h.Row[r.Table.Tenant] = tenant
+			t.data.held.put(k, h)
+		}
+	}
 }
 
 func derivedColumn(table *sink.Table, column int) (sink.Derived, bool) {
