@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -72,14 +73,9 @@ func TestSafe(t *testing.T) {
 func TestConnect_Refused(t *testing.T) {
 	t.Parallel()
 	// A port that was just free refuses connections.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := boundAddress(t)
 
-	_, err = pg.Connect(context.Background(), "postgres://app:hunter2@"+addr+"/niochat", pg.Options{})
+	_, err := pg.Connect(context.Background(), "postgres://app:hunter2@"+addr+"/niochat", pg.Options{})
 	if err == nil {
 		t.Fatal("connected to a closed port")
 	}
@@ -102,4 +98,23 @@ func TestConnect_Canceled(t *testing.T) {
 	if got := fault.ClassOf(err); got != fault.Canceled {
 		t.Errorf("class of %v = %s, want canceled", err, got)
 	}
+}
+
+// boundAddress is an address whose port nobody listens on. It stays bound, so that
+// no other test gets it.
+func boundAddress(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "127.0.0.1:" + strconv.Itoa(name.(*syscall.SockaddrInet4).Port)
 }
