@@ -22,7 +22,7 @@ import (
 // is read-only first, then the target's tables, the intent, the publication and
 // last the slot.
 func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping) (sink.Checkpoint, error) {
-	if err := b.gate(ctx, source); err != nil {
+	if err := b.gate(ctx, source, m); err != nil {
 		return sink.Checkpoint{}, err
 	}
 	if err := b.install(ctx, source, snk, m); err != nil {
@@ -52,7 +52,7 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 	if err := b.sameHistory(cp, origin, id, slot, exists); err != nil {
 		return sink.Checkpoint{}, err
 	}
-	if _, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), false); err != nil {
+	if err := b.stillPublished(ctx, source, m); err != nil {
 		return sink.Checkpoint{}, err
 	}
 	if slot.Active {
@@ -70,6 +70,18 @@ func publishedOf(m *mapping.Mapping) []TableName {
 		list = append(list, TableName{Schema: s.Schema, Name: s.Name})
 	}
 	return list
+}
+
+// stillPublished refuses a publication that has lost a table since the slot was
+// made: what was written there meanwhile is not in the stream.
+func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mapping.Mapping) error {
+	pub, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), false)
+	if err != nil || len(pub.SQL) == 0 {
+		return err
+	}
+	sql := strings.Join(pub.SQL, " ")
+	return fault.Wrap(fault.Stop, sql+" Then "+startOver(b.Name),
+		fmt.Errorf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream", b.Name))
 }
 
 // install makes or checks the target's tables.
@@ -235,15 +247,6 @@ func (b *bridge) sameHistory(cp sink.Checkpoint, now sink.Origin, id System, slo
 		return refuse("the mapping has changed since the tables were filled")
 	}
 	return nil
-}
-
-// gate checks what streaming needs of the source, without changing anything.
-func (b *bridge) gate(ctx context.Context, source *pgx.Conn) error {
-	found, err := CheckSource(ctx, source, b.Name, b.Name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(found...)
 }
 
 // identify asks the source who it is and where its WAL ends.

@@ -140,8 +140,7 @@ func EnsurePublication(ctx context.Context, conn *pgx.Conn, name string, tables 
 	}
 	for _, sql := range plan.SQL {
 		if _, err := conn.Exec(ctx, sql); err != nil {
-			return Prepared{}, fault.Wrap(fault.Stop, "run as the owner of the tables: "+sql,
-				fmt.Errorf("prepare publication %s: %w", name, pg.Safe(err)))
+			return Prepared{}, cannotPublish(sql, err)
 		}
 	}
 	return plan, nil

@@ -222,3 +222,30 @@ func TestBridge_StartsOverAsItsHintSays(t *testing.T) {
 	}
 	w.requireEqual()
 }
+
+// What is written to a table while the publication lacks it is not in the stream,
+// so the bridge must not go on as if it were.
+func TestBridge_RefusesPublicationThatLostTable(t *testing.T) {
+	t.Parallel()
+	w := newNioChat(t)
+	w.exec(seed)
+	r := w.start()
+	w.catchUp(r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.exec("ALTER PUBLICATION walbridge DROP TABLE conversations_message",
+		`UPDATE conversations_message SET content = 'unseen' WHERE id = 100`,
+		"ALTER PUBLICATION walbridge ADD TABLE csat_requests")
+	before := pgtest.QueryValue(t, w.src, "SELECT confirmed_flush_lsn FROM pg_replication_slots")
+	err := w.start().wait()
+	if err == nil || !strings.Contains(err.Error(), "lacks a table") {
+		t.Fatalf("Run = %v", err)
+	}
+	if hint := fault.HintOf(err); !strings.Contains(hint, `ADD TABLE "public"."conversations_message"`) || !strings.Contains(hint, "copy again") {
+		t.Errorf("hint = %q", hint)
+	}
+	if got := pgtest.QueryValue(t, w.src, "SELECT confirmed_flush_lsn FROM pg_replication_slots"); got != before {
+		t.Errorf("confirmed moved from %s to %s", before, got)
+	}
+}

@@ -30,6 +30,10 @@ SELECT n, 'contact', n::text, '{}', 1 + n % 2, now(), now() FROM generate_series
 func TestScripts_Postgres(t *testing.T) {
 	t.Parallel()
 	cluster := pgtest.Start(t)
+	// One that may stream and owns nothing.
+	pgtest.Exec(t, cluster.URL("postgres"), "CREATE ROLE plain LOGIN REPLICATION")
+	replica := pgtest.Start(t, pgtest.WithSetting("wal_level", "replica"))
+	pgtest.Exec(t, replica.URL("postgres"), demo.SourceSchema)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/postgres",
 		RequireExplicitExec: true,
@@ -42,6 +46,9 @@ func TestScripts_Postgres(t *testing.T) {
 			pgtest.Exec(t, source, demo.SourceSchema, seed)
 			listen, err := freeAddress()
 			env.Setenv("SOURCE_URL", source)
+			env.Setenv("SOURCE_URL_PLAIN", cluster.URLAs("plain", "", name+"_source"))
+			env.Setenv("TARGET_URL_PLAIN", cluster.URLAs("plain", "", name+"_target"))
+			env.Setenv("SOURCE_URL_REPLICA", replica.URL("postgres"))
 			env.Setenv("TARGET_URL", target)
 			env.Setenv("WALBRIDGE_SOURCE_URL", source)
 			env.Setenv("WALBRIDGE_TARGET_URL", target)
