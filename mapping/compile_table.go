@@ -106,7 +106,7 @@ func (u *unit) compile() {
 		return
 	}
 	u.target = &Target{
-		Table:    &sink.Table{Schema: u.t.target.Schema, Name: u.t.target.Name, Tenant: -1},
+		Table:    &sink.Table{Schema: u.t.target.Schema, Name: u.t.target.Name, Tenant: -1, Parent: u.o.node != nil},
 		OnDelete: u.t.onDelete, WithoutTenant: u.t.withoutTenant,
 	}
 	if u.c.opts.OnDelete != nil {

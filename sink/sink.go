@@ -155,6 +155,9 @@ type Table struct {
 	Derived []Derived
 	// Indexes are the columns, by position, that need an index each.
 	Indexes [][]int
+	// Parent says that other rows depend on this table's. Those of a parent are
+	// fewer, and written again and again.
+	Parent bool
 }
 
 // Column is a mapped column of a Table.
