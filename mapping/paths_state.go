@@ -28,12 +28,15 @@ func (b *Batch) learnPath(k pathKey, p sink.PathRow, present bool) {
 	}
 }
 
-// known returns the path values of k if the batch or the cache has them.
+// known returns the path values of k if the batch or the cache has them. What the
+// cache has joins the batch, because it is asked for again and again.
 func (b *Batch) known(k pathKey) (p sink.PathRow, present, ok bool) {
 	if st := b.paths[k]; st != nil {
 		return st.now, st.present, true
 	}
-	p, ok = b.e.cache.Get(k)
+	if p, ok = b.e.cache.Get(k); ok {
+		b.paths[k] = &pathState{now: p, present: true, cached: true}
+	}
 	return p, ok, ok
 }
 
@@ -52,12 +55,8 @@ func (b *Batch) path(ctx context.Context, k pathKey) (sink.PathRow, bool, error)
 
 // state returns k's overlay entry, made from the cache or the target.
 func (b *Batch) state(ctx context.Context, k pathKey) (*pathState, error) {
-	p, present, err := b.path(ctx, k)
-	if err != nil {
+	if _, _, err := b.path(ctx, k); err != nil {
 		return nil, err
-	}
-	if b.paths[k] == nil {
-		b.paths[k] = &pathState{now: p, present: present, cached: true}
 	}
 	return b.paths[k], nil
 }
