@@ -1,10 +1,12 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/walbridge/walbridge/internal/config"
@@ -54,4 +56,52 @@ func TestDocumentation(t *testing.T) {
 			}
 		})
 	}
+}
+
+var errorText = regexp.MustCompile("(?m)^\\| `([^`]+)`")
+
+// The error texts that troubleshooting explains are those of the program: a text
+// that has changed would not be found any more by the person who needs it.
+func TestTroubleshooting(t *testing.T) {
+	t.Parallel()
+	source := programText(t)
+	for _, file := range []string{"../../docs/troubleshooting.md", "../../docs/troubleshooting.pt-BR.md"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts := errorText.FindAllStringSubmatch(string(data), -1)
+		if len(texts) < 30 {
+			t.Errorf("%s explains %d error texts", file, len(texts))
+		}
+		for _, m := range texts {
+			for _, part := range strings.Split(m[1], "…") {
+				if part = strings.TrimSpace(part); !strings.Contains(source, part) {
+					t.Errorf("%s explains %q, which the program doesn't say", file, part)
+				}
+			}
+		}
+	}
+}
+
+// programText is all source of the program, without its tests. What the operating
+// system says is added.
+func programText(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	for _, errno := range []syscall.Errno{syscall.ECONNREFUSED, syscall.EADDRINUSE} {
+		b.WriteString(errno.Error() + "\n")
+	}
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		b.Write(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
