@@ -91,8 +91,25 @@ func (b *Batch) Transactions(ctx context.Context, txs []*cdc.Transaction) error 
 			return fmt.Errorf("transaction at %s: %w", works[i].t.Commit, err)
 		}
 		ready = !barrier
+		if err := b.handEntriesOn(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// entriesAhead is from how many entries on a batch hands them to the sink before
+// it has come to its end, so that the target can work on them meanwhile. Nothing
+// changes an entry any more once it is made.
+const entriesAhead = 1000
+
+func (b *Batch) handEntriesOn(ctx context.Context) error {
+	if len(b.entries) < entriesAhead || b.careful {
+		return nil
+	}
+	entries := b.entries
+	b.entries = make([]sink.Entry, 0, len(entries))
+	return b.tx.Apply(ctx, &sink.Writes{Entries: entries})
 }
 
 // Committed hands the batch's path values to the engine's cache. It must be

@@ -53,8 +53,8 @@ func (t *tx) applyEntries(ctx context.Context, w *sink.Writes) error {
 		if err != nil {
 			return err
 		}
-		if !subject {
-			return t.copyEntries(ctx, set)
+		if !subject && !t.opts.Careful {
+			return t.streamEntries(ctx, set)
 		}
 	}
 	args, err := setArrays(set)
@@ -69,16 +69,6 @@ func (t *tx) applyEntries(ctx context.Context, w *sink.Writes) error {
 		table:   set.Table.FullName(),
 		entries: true,
 	})
-	return nil
-}
-
-func (t *tx) copyEntries(ctx context.Context, set *sink.RowSet) error {
-	if err := t.flush(ctx); err != nil {
-		return err
-	}
-	if err := t.copyFrom(ctx, set); err != nil {
-		return t.fail(ctx, explain(&op{table: set.Table.FullName(), entries: true}, err))
-	}
 	return nil
 }
 

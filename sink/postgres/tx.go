@@ -26,6 +26,8 @@ type tx struct {
 
 	pending []op
 	bytes   int
+	// entries is the stream of entries that is open, if any.
+	entries *entryStream
 	// failure is the first error, after which only Rollback is allowed.
 	failure error
 	done    bool
@@ -76,6 +78,9 @@ func (t *tx) usable() error {
 
 // flush sends what is pending, with more at the end, in one round trip.
 func (t *tx) flush(ctx context.Context, more ...op) error {
+	if err := t.finishEntries(ctx); err != nil {
+		return err
+	}
 	ops := append(t.pending, more...)
 	if len(ops) == 0 {
 		return nil
@@ -160,6 +165,9 @@ func (t *tx) Commit(ctx context.Context, p sink.Progress) error {
 	if err := ctx.Err(); err != nil {
 		return t.fail(ctx, fmt.Errorf("commit: %w", err)) // nothing has been sent
 	}
+	if err := t.finishEntries(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
 	c := p.Counters
 	ops := append(t.pending,
 		op{
@@ -228,6 +236,7 @@ func (t *tx) Rollback(ctx context.Context) error {
 }
 
 func (t *tx) end(committed bool) {
+	t.abandonEntries()
 	t.done = true
 	t.pending = nil
 	if !committed {

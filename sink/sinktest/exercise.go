@@ -64,6 +64,7 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"every text stays what it is", (*world).texts},
 		{"large sets give what small ones give", (*world).largeSets},
 		{"entries arrive once, and a duplicate stops", (*world).entries},
+		{"entries come in any number of sets", (*world).entriesInSets},
 		{"a value that was not sent is never written", (*world).unsent},
 		{"load sees what the batch has written", (*world).loadOwnWrites},
 		{"held rows come back as they were", (*world).heldRoundTrip},

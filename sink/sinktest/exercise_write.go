@@ -315,6 +315,69 @@ func (w *world) entries() {
 	w.wantRows(w.contacts)
 }
 
+// entriesInSets writes entries a set at a time, as a large batch does while it is
+// still being worked out.
+func (w *world) entriesInSets() {
+	i := w.start()
+	const sets, each = 8, 400
+	entry := func(n int) sink.Entry {
+		return sink.Entry{ID: fmt.Sprintf("00000000-0000-5000-8000-%012d", n), Tenant: "1", Action: "contact.created", Details: "{}", Time: time.Unix(0, 0)}
+	}
+	set := func(n int) *sink.Writes {
+		ws := &sink.Writes{}
+		for k := range each {
+			ws.Entries = append(ws.Entries, entry(n*each+k))
+		}
+		return ws
+	}
+	count := func(want int) {
+		w.Helper()
+		if got := len(w.target.Entries(w.schema.Entries)); got != want {
+			w.Fatalf("%d entries, want %d", got, want)
+		}
+	}
+	// A batch that is given up in the middle leaves none of them.
+	tx := i.begin(sink.TxOptions{})
+	apply(w, tx, set(0))
+	apply(w, tx, set(1))
+	if err := tx.Rollback(w.ctx); err != nil {
+		w.Fatalf("Rollback: %v", err)
+	}
+	count(0)
+	// The last one is a duplicate of the first; the sink may say so late.
+	tx = i.begin(sink.TxOptions{})
+	err := tx.Apply(w.ctx, set(0))
+	for n := 1; err == nil && n < sets; n++ {
+		err = tx.Apply(w.ctx, set(n%(sets-1)))
+	}
+	if err == nil {
+		err = tx.Commit(w.ctx, sink.Progress{LSN: i.lsn + 10})
+	}
+	var reject *sink.RejectError
+	if err == nil || errors.As(err, &reject) {
+		w.Fatalf("a duplicate entry: %v, want an error that is no refusal", err)
+	}
+	if err := tx.Rollback(w.ctx); err != nil {
+		w.Fatalf("Rollback: %v", err)
+	}
+	count(0)
+	// What is read and written between sets finds its place.
+	i.batch(func(tx sink.Tx) {
+		for n := range sets {
+			apply(w, tx, set(n))
+			if n%3 == 1 {
+				apply(w, tx, inserts(w.contacts, row(n, 1, "a", nil)))
+				q := &sink.Query{Rows: map[*sink.Table][]sink.Key{w.contacts: {sink.Key(fmt.Sprint(n))}}}
+				if len(load(w, tx, q).Rows[w.contacts]) != 1 {
+					w.Fatalf("row %d, written between two sets of entries, is not there", n)
+				}
+			}
+		}
+	})
+	count(sets * each)
+	w.wantRows(w.contacts, row(1, 1, "a", nil), row(4, 1, "a", nil), row(7, 1, "a", nil))
+}
+
 func (w *world) unsent() {
 	i := w.start()
 	bad := cdc.Row{cdc.TextValue("1"), cdc.TextValue("1"), {Kind: cdc.Unchanged}, {}}
