@@ -119,10 +119,12 @@ func (c *compiler) origin(at pos, name pg.TableName) *origin {
 	cat := c.src.Table(name)
 	if cat == nil {
 		c.add(at, "check its name, and its schema if that isn't public", "the source has no table %s", name)
+		c.list[len(c.list)-1].Table = name
 		return nil
 	}
 	c.origins[name] = nil
 	if !c.follows(at, cat) {
+		c.list[len(c.list)-1].Table = name
 		return nil
 	}
 	o := &origin{

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/walbridge/walbridge/internal/pg"
 )
 
 // Problem is one thing that is wrong with a mapping file.
@@ -16,6 +18,9 @@ type Problem struct {
 	Path string
 	// What is wrong, and what mends it.
 	What, Fix string
+	// Table is the source table that can't be followed, when it is that which is
+	// wrong, and not what the file says of it.
+	Table pg.TableName
 }
 
 func (p *Problem) Error() string {

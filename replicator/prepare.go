@@ -46,11 +46,15 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 		Incarnation: cp.Origin.Incarnation, SystemID: id.ID, Timeline: id.Timeline, Database: id.Database,
 		Slot: b.Name, Fingerprint: m.Schema.Fingerprint,
 	}
+	history := History{Name: b.Name, Checkpoint: cp, System: id, Fingerprint: m.Schema.Fingerprint, Manual: b.Manual}
+	if exists {
+		history.Slot = &slot
+	}
+	if err := history.Check(); err != nil {
+		return sink.Checkpoint{}, err
+	}
 	if cp.LSN == 0 {
 		return b.firstSlot(ctx, source, snk, m, cp, origin, slot, exists)
-	}
-	if err := b.sameHistory(cp, origin, id, slot, exists); err != nil {
-		return sink.Checkpoint{}, err
 	}
 	if err := b.stillPublished(ctx, source, m); err != nil {
 		return sink.Checkpoint{}, err
@@ -158,16 +162,6 @@ func (b *bridge) acquire(ctx context.Context, source *pgx.Conn, snk sink.Sink) (
 // firstSlot makes the slot of a bridge that has none yet, or whose first start
 // broke off between the intent and the slot's consistent point.
 func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping, cp sink.Checkpoint, origin sink.Origin, slot Slot, exists bool) (sink.Checkpoint, error) {
-	intended := cp.Origin.Slot == b.Name && cp.Origin.SystemID == origin.SystemID && cp.Origin.Database == origin.Database
-	switch {
-	case exists && b.Manual:
-		if err := usable(slot, origin.Database); err != nil {
-			return cp, err
-		}
-	case exists && !intended:
-		return cp, fault.Wrap(fault.Stop, "if nothing else uses it: SELECT pg_drop_replication_slot("+pg.QuoteLiteral(b.Name)+") at the source; else give this bridge another name (WALBRIDGE_NAME)",
-			fmt.Errorf("slot %s exists at the source, but the target has no checkpoint that belongs to it: the target is another one or was wiped, or the slot is not this bridge's", b.Name))
-	}
 	origin.Incarnation = uuid.NewString()
 	if err := snk.Store(ctx, cp.Epoch, origin, 0); err != nil {
 		return cp, err
@@ -193,60 +187,6 @@ func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink,
 	b.Log.Info("slot made", "slot", b.Name, "lsn", point.String())
 	cp.Origin, cp.LSN, cp.Heartbeat = origin, point, sink.Heartbeat{}
 	return cp, nil
-}
-
-// usable refuses a slot that can't carry the stream.
-func usable(slot Slot, database string) error {
-	drop := "SELECT pg_drop_replication_slot(" + pg.QuoteLiteral(slot.Name) + "), if nothing else uses it; else give this bridge another name (WALBRIDGE_NAME)"
-	switch {
-	case slot.Plugin != "pgoutput":
-		return fault.Wrap(fault.Stop, drop, fmt.Errorf("slot %s is of the plugin %s, not pgoutput", slot.Name, slot.Plugin))
-	case slot.Database != database:
-		return fault.Wrap(fault.Stop, drop, fmt.Errorf("slot %s belongs to database %s, not %s", slot.Name, slot.Database, database))
-	case slot.Lost():
-		return fault.Wrap(fault.Stop, startOver(slot.Name), &SlotLostError{Slot: slot.Name, Reason: slot.Invalidation})
-	}
-	return nil
-}
-
-// startOver is the way out when the stream can't go on from where it was. The
-// checkpoint row stays, so that the entries' numbers go on.
-func startOver(name string) string {
-	n := pg.QuoteLiteral(name)
-	return "copy again from the start. At the source: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = " + n +
-		"; at the target: UPDATE walbridge.checkpoint SET lsn = '0/0', heartbeat_token = '', heartbeat_lsn = '0/0' WHERE name = " + n +
-		"; DELETE FROM walbridge.copies WHERE bridge = " + n + "; then start the bridge. Rows that are there stay and are brought in line"
-}
-
-// sameHistory refuses to go on from a checkpoint that this source's history
-// doesn't contain. Guessing here loses changes silently.
-func (b *bridge) sameHistory(cp sink.Checkpoint, now sink.Origin, id System, slot Slot, exists bool) error {
-	then := cp.Origin
-	refuse := func(format string, args ...any) error {
-		return fault.Wrap(fault.Stop, startOver(b.Name), fmt.Errorf(format, args...))
-	}
-	switch {
-	case then.SystemID != now.SystemID:
-		return refuse("the source is another cluster: system identifier %s, the checkpoint's is %s; it was dumped and restored, or the URL leads elsewhere", now.SystemID, then.SystemID)
-	case then.Database != now.Database:
-		return refuse("the source is database %s, the checkpoint's is %s", now.Database, then.Database)
-	case then.Timeline != now.Timeline:
-		return refuse("the source is on timeline %d, the checkpoint's is %d: it was restored to a point in time or a standby was promoted", now.Timeline, then.Timeline)
-	case !exists:
-		return refuse("slot %s is gone; the changes since %s can't be had any more", b.Name, cp.LSN)
-	}
-	if err := usable(slot, now.Database); err != nil {
-		return err
-	}
-	switch {
-	case cp.LSN > id.Flush:
-		return refuse("the checkpoint is at %s, but the source's WAL ends at %s: the source was restored to an earlier state", cp.LSN, id.Flush)
-	case slot.Confirmed > cp.LSN:
-		return refuse("slot %s has been confirmed up to %s, the target's checkpoint is at %s: the target was restored to an earlier state, or something else reads the slot", b.Name, slot.Confirmed, cp.LSN)
-	case then.Fingerprint != now.Fingerprint:
-		return refuse("the mapping has changed since the tables were filled")
-	}
-	return nil
 }
 
 // identify asks the source who it is and where its WAL ends.

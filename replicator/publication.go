@@ -130,11 +130,11 @@ func EnsurePublication(ctx context.Context, conn *pgx.Conn, name string, tables 
 		return Prepared{}, err
 	}
 	if exists {
-		if err := p.check(tables, partitioned); err != nil {
+		if err := errors.Join(p.Problems(tables, partitioned)...); err != nil {
 			return Prepared{}, err
 		}
 	}
-	plan := p.plan(tables, exists, partitioned)
+	plan := p.Plan(tables, exists, partitioned)
 	if !create {
 		return plan, nil
 	}
@@ -146,18 +146,19 @@ func EnsurePublication(ctx context.Context, conn *pgx.Conn, name string, tables 
 	return plan, nil
 }
 
-// check refuses what would lose changes.
-func (p Publication) check(tables []TableName, partitioned bool) error {
-	refuse := func(sql, format string, args ...any) error {
-		return fault.Wrap(fault.Stop, sql, fmt.Errorf("publication %s "+format, append([]any{p.Name}, args...)...))
+// Problems returns what would lose changes of tables, each as an error whose hint
+// is the SQL that mends it.
+func (p Publication) Problems(tables []TableName, partitioned bool) (found []error) {
+	refuse := func(sql, format string, args ...any) {
+		found = append(found, fault.Wrap(fault.Stop, sql, fmt.Errorf("publication %s "+format, append([]any{p.Name}, args...)...)))
 	}
 	quoted := pg.Quote(p.Name)
 	if !p.Insert || !p.Update || !p.Delete || !p.Truncate {
-		return refuse("ALTER PUBLICATION "+quoted+" SET (publish = 'insert, update, delete, truncate');",
+		refuse("ALTER PUBLICATION "+quoted+" SET (publish = 'insert, update, delete, truncate');",
 			"does not publish all of insert, update, delete and truncate")
 	}
 	if partitioned && !p.ViaRoot {
-		return refuse("ALTER PUBLICATION "+quoted+" SET (publish_via_partition_root = true);",
+		refuse("ALTER PUBLICATION "+quoted+" SET (publish_via_partition_root = true);",
 			"sends a partitioned table's changes under the names of its partitions")
 	}
 	for _, t := range p.Tables {
@@ -165,17 +166,19 @@ func (p Publication) check(tables []TableName, partitioned bool) error {
 		switch {
 		case !slices.Contains(tables, t.TableName), !t.Filter && !t.ColumnList:
 			continue
-		case !t.Filter:
+		case t.Filter && t.ColumnList:
+			what = "a row filter and a column list"
+		case t.ColumnList:
 			what = "a column list"
 		}
-		return refuse("ALTER PUBLICATION "+quoted+" DROP TABLE "+t.SQL()+"; ALTER PUBLICATION "+quoted+" ADD TABLE "+t.SQL()+";",
+		refuse("ALTER PUBLICATION "+quoted+" DROP TABLE "+t.SQL()+"; ALTER PUBLICATION "+quoted+" ADD TABLE "+t.SQL()+";",
 			"has %s on %s: what it hides would be missing at the target", what, t.TableName)
 	}
-	return nil
+	return found
 }
 
-// plan compares the publication with the tables that are needed.
-func (p Publication) plan(tables []TableName, exists, partitioned bool) Prepared {
+// Plan compares the publication with the tables that are needed.
+func (p Publication) Plan(tables []TableName, exists, partitioned bool) Prepared {
 	var plan Prepared
 	published := make(map[TableName]bool)
 	for _, t := range p.Tables {

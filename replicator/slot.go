@@ -52,6 +52,20 @@ type Slot struct {
 // Lost reports that the changes after Confirmed can't be had any more.
 func (s Slot) Lost() bool { return s.WALStatus == "lost" || s.Invalidation != "" }
 
+// Usable returns an error unless the slot can carry the stream of database.
+func (s Slot) Usable(database string) error {
+	drop := "SELECT pg_drop_replication_slot(" + pg.QuoteLiteral(s.Name) + "), if nothing else uses it; else give this bridge another name (WALBRIDGE_NAME)"
+	switch {
+	case s.Plugin != "pgoutput":
+		return fault.Wrap(fault.Stop, drop, fmt.Errorf("slot %s is of the plugin %s, not pgoutput", s.Name, s.Plugin))
+	case s.Database != database:
+		return fault.Wrap(fault.Stop, drop, fmt.Errorf("slot %s belongs to database %s, not %s", s.Name, s.Database, database))
+	case s.Lost():
+		return fault.Wrap(fault.Stop, startOver(s.Name), &SlotLostError{Slot: s.Name, Reason: s.Invalidation})
+	}
+	return nil
+}
+
 // SlotActiveError says that another connection streams from the slot.
 type SlotActiveError struct {
 	Slot string

@@ -518,11 +518,18 @@ func (e *UnknownError) Unwrap() error { return e.Err }
 type SchemaError struct {
 	Table, Column string
 	Reason        string
+	// Fix is what mends it, mostly SQL; it may be empty.
+	Fix string
 }
 
 func (e *SchemaError) Error() string {
-	if e.Column == "" {
-		return fmt.Sprintf("target table %s: %s", e.Table, e.Reason)
+	text := "target table " + e.Table
+	if e.Column != "" {
+		text += ", column " + e.Column
 	}
-	return fmt.Sprintf("target table %s, column %s: %s", e.Table, e.Column, e.Reason)
+	text += ": " + e.Reason
+	if e.Fix != "" {
+		text += ": " + e.Fix
+	}
+	return text
 }

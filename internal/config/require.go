@@ -67,6 +67,8 @@ func (c *Config) inspect(url Secret, opts pg.Options) (pg.Endpoint, error) {
 		}
 		return pg.Endpoint{}, err
 	}
-	c.Warnings = append(c.Warnings, end.Warnings...)
+	for _, w := range end.Warnings {
+		c.Warnings = append(c.Warnings, w.String())
+	}
 	return end, nil
 }

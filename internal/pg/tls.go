@@ -6,8 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/walbridge/walbridge/internal/fault"
 )
 
 // TLS is how far a connection is protected.
@@ -77,13 +75,15 @@ func checkTLS(cfg *pgx.ConnConfig, end *Endpoint, opts Options) error {
 		return nil
 	}
 	if opts.Side == Target && end.TLS == Plain && !private(end.Host) {
-		return fault.Errorf(fault.Config,
+		return refuse(
 			"use sslmode=verify-full and sslrootcert=/path/ca.crt in the URL; WALBRIDGE_TARGET_INSECURE_TLS=true if the network is trusted",
 			"target URL sends rows and the password to %s in plain text", end.Address())
 	}
-	end.Warnings = append(end.Warnings, fmt.Sprintf(
-		"the connection to the %s at %s is not protected against somebody in between (%s): use sslmode=verify-full with sslrootcert=/path/ca.crt, or WALBRIDGE_%s_INSECURE_TLS=true if the network is trusted",
-		opts.Side, end.Address(), end.TLS, map[Side]string{Source: "SOURCE", Target: "TARGET"}[opts.Side]))
+	end.Warnings = append(end.Warnings, Warning{
+		fmt.Sprintf("the connection to the %s at %s is not protected against somebody in between (%s)", opts.Side, end.Address(), end.TLS),
+		fmt.Sprintf("use sslmode=verify-full with sslrootcert=/path/ca.crt, or WALBRIDGE_%s_INSECURE_TLS=true if the network is trusted",
+			map[Side]string{Source: "SOURCE", Target: "TARGET"}[opts.Side]),
+	})
 	return nil
 }
 

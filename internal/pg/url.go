@@ -25,8 +25,24 @@ type Endpoint struct {
 	User     string
 	// TLS is how far the connection is protected.
 	TLS TLS
-	// Warnings are sentences for the operator about the URL.
-	Warnings []string
+	// Warnings are for the operator.
+	Warnings []Warning
+}
+
+// Warning is something questionable about a URL, and what to do about it.
+type Warning struct{ What, Fix string }
+
+func (w Warning) String() string { return w.What + ": " + w.Fix }
+
+// RefusedError says that a URL can be read, but that the bridge doesn't go where
+// it leads: to a pooler that can't serve it, or out over the network in plain
+// text.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+func refuse(hint, format string, args ...any) error {
+	return fault.Wrap(fault.Config, hint, &RefusedError{fmt.Sprintf(format, args...)})
 }
 
 // Address returns host:port, or the directory of a unix socket.
@@ -161,17 +177,23 @@ func checkPooler(end *Endpoint, side Side) error {
 	transaction := end.Port == 6543 || end.Port == 6432
 	switch {
 	case side == Source && supabase:
-		return fault.Errorf(fault.Config,
+		return refuse(
 			"use the direct connection: postgres://postgres:password@db.<project>.supabase.co:5432/postgres",
 			"source URL leads to Supabase's pooler, which doesn't pass replication on")
 	case side == Target && supabase && end.Port == 6543:
-		return fault.Errorf(fault.Config,
+		return refuse(
 			"use port 5432 of the same host (session pooler), or the direct connection",
 			"target URL leads to Supabase's transaction pooler, where sessions don't keep their settings")
 	case side == Source && transaction:
-		end.Warnings = append(end.Warnings, fmt.Sprintf("port %d is usual for a pooler, and poolers don't pass replication on: the source URL must lead to PostgreSQL itself", end.Port))
+		end.Warnings = append(end.Warnings, Warning{
+			fmt.Sprintf("port %d is usual for a pooler, and poolers don't pass replication on", end.Port),
+			"the source URL must lead to PostgreSQL itself",
+		})
 	case side == Target && transaction:
-		end.Warnings = append(end.Warnings, fmt.Sprintf("port %d is usual for a transaction pooler, where sessions don't keep their settings: the target URL must lead to PostgreSQL itself or to a session pooler", end.Port))
+		end.Warnings = append(end.Warnings, Warning{
+			fmt.Sprintf("port %d is usual for a transaction pooler, where sessions don't keep their settings", end.Port),
+			"the target URL must lead to PostgreSQL itself or to a session pooler",
+		})
 	}
 	return nil
 }

@@ -206,7 +206,7 @@ func (s *Sink) missingTables(ctx context.Context, schema *sink.Schema) ([]string
 		switch {
 		case t == nil:
 			problems = append(problems, &sink.SchemaError{Table: want.name.String(),
-				Reason: fmt.Sprintf("there is no schema of that name: CREATE SCHEMA %s;", pg.Quote(want.name.schema))})
+				Reason: "there is no schema of that name", Fix: fmt.Sprintf("CREATE SCHEMA %s;", pg.Quote(want.name.schema))})
 		case t.kind == "":
 			missing = append(missing, want.create(revoke)...)
 			missing = append(missing, want.missingIndexes(nil)...)

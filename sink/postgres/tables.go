@@ -222,29 +222,29 @@ func (w *wantedTable) problems(t *foundTable) []error {
 		return []error{&sink.SchemaError{Table: w.name.String(), Reason: "it is not a table"}}
 	}
 	var all []error
-	add := func(column, format string, args ...any) {
-		all = append(all, &sink.SchemaError{Table: w.name.String(), Column: column, Reason: fmt.Sprintf(format, args...)})
+	add := func(column, reason, fix string, args ...any) {
+		all = append(all, &sink.SchemaError{Table: w.name.String(), Column: column, Reason: reason, Fix: fmt.Sprintf(fix, args...)})
 	}
 	for _, c := range w.columns {
 		f, ok := t.columns[c.name]
 		alter := "ALTER TABLE " + w.name.sql()
 		switch {
 		case t.wanted[c.typ] == "":
-			add(c.name, "there is no type %s: create it, or map the column to another type", c.typ)
+			add(c.name, "there is no type "+c.typ, "create it, or map the column to another type")
 		case !ok:
-			add(c.name, "it is missing: %s ADD COLUMN %s %s;", alter, pg.Quote(c.name), t.wanted[c.typ])
+			add(c.name, "it is missing", "%s ADD COLUMN %s %s;", alter, pg.Quote(c.name), t.wanted[c.typ])
 		case f.generated:
-			add(c.name, "it is generated and can't be written: %s ALTER COLUMN %s DROP EXPRESSION;", alter, pg.Quote(c.name))
+			add(c.name, "it is generated and can't be written", "%s ALTER COLUMN %s DROP EXPRESSION;", alter, pg.Quote(c.name))
 		case f.typ != c.typ && f.oid != t.oids[c.typ] && !slices.Contains(c.accept, f.typ) && !slices.Contains(c.accept, anyType):
-			add(c.name, "its type is %s, the mapping writes %s: %s ALTER COLUMN %s TYPE %[2]s USING %[4]s::text::%[2]s;",
-				f.shown, t.wanted[c.typ], alter, pg.Quote(c.name))
+			add(c.name, fmt.Sprintf("its type is %s, the mapping writes %s", f.shown, t.wanted[c.typ]),
+				"%s ALTER COLUMN %s TYPE %s USING %[2]s::text::%[3]s;", alter, pg.Quote(c.name), t.wanted[c.typ])
 		}
 	}
 	unique := slices.ContainsFunc(t.indexes, func(x foundIndex) bool {
 		return x.unique && sameSet(x.columns, w.key)
 	})
 	if !unique {
-		add("", "it has no primary key (%s): ALTER TABLE %s ADD PRIMARY KEY (%[1]s);", quoteAll(w.key), w.name.sql())
+		add("", "it has no primary key ("+quoteAll(w.key)+")", "ALTER TABLE %s ADD PRIMARY KEY (%s);", w.name.sql(), quoteAll(w.key))
 	}
 	return all
 }

@@ -1,0 +1,85 @@
+package replicator
+
+import (
+	"fmt"
+
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// History is what a starting bridge finds: where the target says that it is, and
+// what the source has of that.
+type History struct {
+	Name       string
+	Checkpoint sink.Checkpoint
+	System     System
+	// Fingerprint is that of the mapping now.
+	Fingerprint string
+	// Slot is nil when there is none.
+	Slot *Slot
+	// Manual says that a person makes the slot, so that one without a checkpoint
+	// is no stranger.
+	Manual bool
+}
+
+// Check refuses to go on from a checkpoint that this source's history doesn't
+// contain, and a slot that belongs to no checkpoint. Guessing here loses changes
+// silently.
+func (h History) Check() error {
+	cp, then := h.Checkpoint, h.Checkpoint.Origin
+	refuse := func(format string, args ...any) error {
+		return fault.Wrap(fault.Stop, startOver(h.Name), fmt.Errorf(format, args...))
+	}
+	switch {
+	case cp.LSN == 0:
+		return h.checkFirst()
+	case then.SystemID != h.System.ID:
+		return refuse("the source is another cluster: system identifier %s, the checkpoint's is %s; it was dumped and restored, or the URL leads elsewhere", h.System.ID, then.SystemID)
+	case then.Database != h.System.Database:
+		return refuse("the source is database %s, the checkpoint's is %s", h.System.Database, then.Database)
+	case then.Timeline != h.System.Timeline:
+		return refuse("the source is on timeline %d, the checkpoint's is %d: it was restored to a point in time or a standby was promoted", h.System.Timeline, then.Timeline)
+	case h.Slot == nil:
+		return refuse("slot %s is gone; the changes since %s can't be had any more", h.Name, cp.LSN)
+	}
+	if err := h.Slot.Usable(h.System.Database); err != nil {
+		return err
+	}
+	switch {
+	case cp.LSN > h.System.Flush:
+		return refuse("the checkpoint is at %s, but the source's WAL ends at %s: the source was restored to an earlier state", cp.LSN, h.System.Flush)
+	case h.Slot.Confirmed > cp.LSN:
+		return refuse("slot %s has been confirmed up to %s, the target's checkpoint is at %s: the target was restored to an earlier state, or something else reads the slot", h.Name, h.Slot.Confirmed, cp.LSN)
+	case then.Fingerprint != h.Fingerprint:
+		return refuse("the mapping has changed since the tables were filled")
+	}
+	return nil
+}
+
+// checkFirst is for a bridge that has no position yet. A slot may be there all
+// the same: made by hand, or by a first start that broke off between the intent
+// and the slot's consistent point.
+func (h History) checkFirst() error {
+	then := h.Checkpoint.Origin
+	intended := then.Slot == h.Name && then.SystemID == h.System.ID && then.Database == h.System.Database
+	switch {
+	case h.Slot == nil:
+		return nil
+	case h.Manual:
+		return h.Slot.Usable(h.System.Database)
+	case intended:
+		return nil
+	}
+	return fault.Wrap(fault.Stop, "if nothing else uses it: SELECT pg_drop_replication_slot("+pg.QuoteLiteral(h.Name)+") at the source; else give this bridge another name (WALBRIDGE_NAME)",
+		fmt.Errorf("slot %s exists at the source, but the target has no checkpoint that belongs to it: the target is another one or was wiped, or the slot is not this bridge's", h.Name))
+}
+
+// startOver is the way out when the stream can't go on from where it was. The
+// checkpoint row stays, so that the entries' numbers go on.
+func startOver(name string) string {
+	n := pg.QuoteLiteral(name)
+	return "copy again from the start. At the source: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = " + n +
+		"; at the target: UPDATE walbridge.checkpoint SET lsn = '0/0', heartbeat_token = '', heartbeat_lsn = '0/0' WHERE name = " + n +
+		"; DELETE FROM walbridge.copies WHERE bridge = " + n + "; then start the bridge. Rows that are there stay and are brought in line"
+}
