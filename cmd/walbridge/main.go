@@ -37,6 +37,7 @@ type cli struct {
 	globals
 
 	Run     runCmd     `cmd:"" help:"Copy what is there, then follow the source until stopped."`
+	Check   checkCmd   `cmd:"" help:"Look at source, target and mapping, and say what to mend before a start. Changes nothing."`
 	Demo    demoCmd    `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
@@ -125,7 +126,9 @@ func withSignals(parent context.Context, stderr io.Writer) (context.Context, con
 func report(stderr io.Writer, err error) int {
 	code := exitCode(err)
 	var logged *loggedError
-	if err == nil || err == errFound || errors.As(err, &logged) {
+	// kong joins errors, so that this one is never itself.
+	quiet := errors.Is(err, errFound) && err.Error() == errFound.Error()
+	if err == nil || quiet || errors.As(err, &logged) {
 		return code
 	}
 	_, _ = fmt.Fprintf(stderr, "walbridge: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n           "))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"net"
 	"os/exec"
@@ -54,5 +55,23 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// finding looks for a finding in what check --json printed.
+func finding(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: finding PART CHECK SEVERITY")
+	}
+	var report struct {
+		Findings []struct{ Part, Check, Severity, What string }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &report))
+	found := false
+	for _, f := range report.Findings {
+		found = found || f.Part == args[0] && f.Check == args[1] && f.Severity == args[2] && f.What != ""
+	}
+	if found == neg {
+		ts.Fatalf("finding %v: %v", args, found)
 	}
 }

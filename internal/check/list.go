@@ -1,0 +1,48 @@
+package check
+
+// checks lists all checks in the order in which they are made: what one finds out
+// is there for those after it.
+func checks() []Check {
+	list := []Check{
+		{"settings", Settings, 0, settingsCheck},
+		{"file", Mapping, 0, fileCheck},
+		{"url", Source, 0, urlCheck(source)},
+		{"connect", Source, 0, connectCheck(source)},
+		{"url", Target, 0, urlCheck(target)},
+		{"connect", Target, 0, connectCheck(target)},
+		{"tables", Mapping, needFile | needSource, mappingCheck},
+	}
+	for _, name := range gateChecks {
+		list = append(list, Check{name.check, Source, needSource, gateCheck(name.check, name.why)})
+	}
+	return append(list, []Check{
+		{"stream", Source, needSource, streamCheck},
+		{"encoding", Source, needSource, encodingCheck(source)},
+		{"clock", Source, needSource, clockCheck(source)},
+		{"wal_keep", Source, needSource, walKeepCheck},
+		{"sender_timeout", Source, needSource, senderTimeoutCheck},
+		{"slot", Source, needSource, slotCheck},
+		{"transactions", Source, needSource, transactionsCheck},
+		{"identity", Source, needSource | needFile, identityCheck},
+		{"row_security", Source, needSource | needFile, sourceSecurityCheck},
+		{"select", Source, needSource | needFile, selectCheck},
+		{"publication", Source, needSource, publicationCheck},
+
+		{"standby", Target, needTarget, standbyCheck},
+		{"encoding", Target, needTarget, encodingCheck(target)},
+		{"clock", Target, needTarget, clockCheck(target)},
+		{"tables", Target, needTarget | needMapping, tablesCheck},
+		{"create", Target, needTarget | needFile, createCheck},
+		{"write", Target, needTarget | needFile, writeCheck},
+		{"private", Target, needTarget, privateCheck},
+		{"row_security", Target, needTarget | needFile, targetSecurityCheck},
+		{"triggers", Target, needTarget | needFile, triggersCheck},
+		{"foreign_keys", Target, needTarget | needFile, foreignKeysCheck},
+		{"exposure", Target, needTarget | needFile, exposureCheck},
+		{"history", Target, needSource | needTarget | needMapping, historyCheck},
+	}...)
+}
+
+// source and target choose a side.
+func source(e *Env) *side { return e.source }
+func target(e *Env) *side { return e.target }
