@@ -19,7 +19,7 @@ const tolerance = 2 * time.Second
 func clockCheck(of func(*Env) *side) func(context.Context, *Env) ([]Finding, error) {
 	return func(ctx context.Context, e *Env) ([]Finding, error) {
 		s := of(e)
-		o, err := readClock(ctx, s.conn)
+		o, err := readClock(ctx, s.conn, e.Now)
 		if err != nil {
 			return nil, err
 		}
@@ -34,14 +34,14 @@ func clockCheck(of func(*Env) *side) func(context.Context, *Env) ([]Finding, err
 }
 
 // readClock asks a few times and takes the quickest answer.
-func readClock(ctx context.Context, conn *pgx.Conn) (best offset, err error) {
+func readClock(ctx context.Context, conn *pgx.Conn, now func() time.Time) (best offset, err error) {
 	for i := range 3 {
 		var there time.Time
-		start := time.Now()
+		start := now()
 		if err := conn.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&there); err != nil {
 			return best, fmt.Errorf("read clock: %w", err)
 		}
-		half := time.Since(start) / 2
+		half := now().Sub(start) / 2
 		if i == 0 || half < best.unsure {
 			best = offset{there.Sub(start.Add(half)), half}
 		}

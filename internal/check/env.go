@@ -30,6 +30,8 @@ type Options struct {
 	Manual bool
 	// Warnings are what the settings have to say about themselves.
 	Warnings []string
+	// Now is this host's clock; time.Now if nil.
+	Now func() time.Time
 }
 
 // Env is what checks look at, and what they find out for those after them.
@@ -70,6 +72,9 @@ func newEnv(opts Options) *Env {
 	of := func(url string, o pg.Options, s pg.Side) *side {
 		o.Side, o.Application, o.Settings = s, "walbridge check", sessionLimits
 		return &side{url: url, opts: o}
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
 	}
 	return &Env{
 		Options: opts, refused: map[pg.TableName]bool{},

@@ -154,6 +154,9 @@ func historyCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 	case e.sink == nil:
 		return nil, unmadeError("the target's checkpoint can't be read")
 	}
+	if e.slot != nil && e.slot.Usable(e.system.Database) != nil {
+		return nil, unmadeError("the slot can't be used")
+	}
 	cp, err := e.sink.Checkpoint(ctx)
 	if err != nil && !errors.Is(err, sink.ErrNoCheckpoint) {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -109,9 +110,9 @@ func words(text string) []string {
 	var list []string
 	var word strings.Builder
 	var open, last rune
-	for _, r := range text {
+	for _, r := range text + " " {
 		switch {
-		case open == 0 && (r == ' ' || r == '\n' || r == '\t'):
+		case open == 0 && unicode.IsSpace(r):
 			if word.Len() > 0 {
 				list = append(list, word.String())
 				word.Reset()
@@ -126,7 +127,10 @@ func words(text string) []string {
 		word.WriteRune(r)
 		last = r
 	}
-	return append(list, word.String())
+	if word.Len() > 0 { // a quote that nothing closes
+		list = append(list, strings.TrimRight(word.String(), " "))
+	}
+	return list
 }
 
 func count(n int, what string) string {

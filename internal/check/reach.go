@@ -54,6 +54,9 @@ func connectCheck(of func(*Env) *side) func(context.Context, *Env) ([]Finding, e
 // streamCheck opens a replication connection as the bridge would. Poolers, and
 // access rules, may refuse it where they let an ordinary session in.
 func streamCheck(ctx context.Context, e *Env) ([]Finding, error) {
+	if len(e.gated("replication")) > 0 {
+		return nil, unmadeError("the role may not replicate")
+	}
 	stream, err := replicator.OpenStream(ctx, replicator.StreamConfig{
 		URL: e.SourceURL, Name: e.source.opts.Application, Slot: e.Name, Publication: e.Name,
 		InsecureTLS: e.source.opts.InsecureTLS,

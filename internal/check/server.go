@@ -35,14 +35,22 @@ func gateCheck(name, why string) func(context.Context, *Env) ([]Finding, error) 
 		if !e.gateRead {
 			return nil, unmadeError("the source's settings can't be read")
 		}
-		for _, g := range e.gate {
-			var problem *replicator.SourceError
-			if errors.As(g, &problem) && problem.Check == name {
-				found = append(found, Finding{Severity: Error, What: problem.Reason, Why: why, Fix: fault.HintOf(g)})
-			}
+		for _, err := range e.gated(name) {
+			found = append(found, Finding{Severity: Error, What: err.Error(), Why: why, Fix: fault.HintOf(err)})
 		}
 		return found, nil
 	}
+}
+
+// gated returns what CheckSource has found under a name.
+func (e *Env) gated(name string) (list []error) {
+	for _, err := range e.gate {
+		var problem *replicator.SourceError
+		if errors.As(err, &problem) && problem.Check == name {
+			list = append(list, err)
+		}
+	}
+	return list
 }
 
 // walKeepCheck: the slot keeps WAL while the bridge is away. Either that ends

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -96,16 +97,20 @@ func createCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 	if err != nil {
 		return found, err
 	}
+	closed := map[string][]pg.TableName{}
 	for _, r := range rights {
 		index := func(sql string) bool {
 			return strings.HasPrefix(sql, "CREATE INDEX ") && strings.Contains(sql, " ON "+r.name.SQL()+" (")
 		}
 		switch {
 		case !r.exists && !r.create:
-			refuse("table "+r.name.String(), fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s;", pg.Quote(r.name.Schema), role))
+			closed[r.name.Schema] = append(closed[r.name.Schema], r.name)
 		case r.exists && !r.owner && slices.ContainsFunc(e.missing, index):
 			refuse("an index of table "+r.name.String(), fmt.Sprintf("ALTER TABLE %s OWNER TO %s;", r.name.SQL(), role))
 		}
+	}
+	for _, schema := range slices.Sorted(maps.Keys(closed)) {
+		refuse("tables "+names(closed[schema]), fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s;", pg.Quote(schema), role))
 	}
 	return found, nil
 }
