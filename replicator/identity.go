@@ -45,7 +45,8 @@ func (e *IdentityError) hint() string {
 // published.
 type tableFacts struct {
 	table       TableName
-	member      string // the table itself, or a partition
+	member      string // the table itself, or a partition, as SQL takes it
+	partition   bool
 	exists      bool
 	kind        string
 	persistence string
@@ -76,7 +77,7 @@ func CheckIdentities(ctx context.Context, conn *pgx.Conn, tables []TableName) (p
 	for _, f := range facts {
 		partitioned = partitioned || f.kind == "p"
 		if reason, fix := f.problem(); reason != "" {
-			if f.member != "" && f.member != f.table.SQL() {
+			if f.partition {
 				reason = "has the partition " + f.member + ", which " + reason
 			}
 			problems = append(problems, IdentityProblem{Table: f.table, Reason: reason, Fix: fix})
@@ -127,17 +128,17 @@ func readFacts(ctx context.Context, conn *pgx.Conn, tables []TableName) ([]table
 	}
 	rows, err := conn.Query(ctx, `
 		WITH root AS (
-		  SELECT w.schema, w.name, c.oid, c.relkind
+		  SELECT w.schema, w.name, c.oid, c.relkind, false AS partition
 		  FROM unnest($1::text[], $2::text[]) AS w(schema, name)
 		  LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
 		  LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
 		), member AS (
-		  SELECT schema, name, oid FROM root
+		  SELECT schema, name, oid, partition FROM root
 		  UNION ALL
-		  SELECT r.schema, r.name, t.relid FROM root r, pg_catalog.pg_partition_tree(r.oid) t
+		  SELECT r.schema, r.name, t.relid, true FROM root r, pg_catalog.pg_partition_tree(r.oid) t
 		  WHERE r.relkind = 'p' AND t.relid <> r.oid
 		)
-		SELECT m.schema, m.name, c.oid IS NOT NULL,
+		SELECT m.schema, m.name, m.partition, c.oid IS NOT NULL,
 		       coalesce(pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), ''),
 		       coalesce(c.relkind::text, ''), coalesce(c.relpersistence::text, ''), coalesce(c.relreplident::text, 'n'),
 		       coalesce(p.columns, '{}'), coalesce(p.immediate, false), coalesce(i.columns, '{}')
@@ -150,15 +151,13 @@ func readFacts(ctx context.Context, conn *pgx.Conn, tables []TableName) ([]table
 		LEFT JOIN LATERAL (
 		  SELECT (x.indkey::int2[])[0:x.indnkeyatts - 1] AS columns
 		  FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisreplident AND x.indisvalid) i ON true
-		ORDER BY 1, 2, 4`, schemas, names)
+		ORDER BY 1, 2, 5`, schemas, names)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (f tableFacts, err error) {
-		var member string
-		err = row.Scan(&f.table.Schema, &f.table.Name, &f.exists, &member, &f.kind, &f.persistence, &f.identity,
+		err = row.Scan(&f.table.Schema, &f.table.Name, &f.partition, &f.exists, &f.member, &f.kind, &f.persistence, &f.identity,
 			&f.primary, &f.immediate, &f.index)
-		f.member = member
 		return f, err
 	})
 }

@@ -1,0 +1,86 @@
+package replicator
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/sink"
+)
+
+func TestHistory_Check(t *testing.T) {
+	t.Parallel()
+	good := func() History {
+		return History{
+			Name: "b", Fingerprint: "f",
+			Checkpoint: sink.Checkpoint{LSN: 100, Origin: sink.Origin{SystemID: "1", Timeline: 1, Database: "app", Slot: "b", Fingerprint: "f"}},
+			System:     System{ID: "1", Timeline: 1, Database: "app", Flush: 200},
+			Slot:       &Slot{Name: "b", Plugin: "pgoutput", Database: "app", Confirmed: 90},
+		}
+	}
+	first := func(h *History) { h.Checkpoint.LSN = 0 }
+	stranger := func(h *History) { h.Checkpoint = sink.Checkpoint{} }
+	for _, tt := range []struct {
+		name  string
+		alter []func(*History)
+		want  string
+	}{
+		{"Good", nil, ""},
+		{"Cluster", []func(*History){func(h *History) { h.System.ID = "2" }}, "another cluster"},
+		{"Database", []func(*History){func(h *History) { h.System.Database = "x" }}, "is database x"},
+		{"Timeline", []func(*History){func(h *History) { h.System.Timeline = 2 }}, "timeline 2"},
+		{"NoSlot", []func(*History){func(h *History) { h.Slot = nil }}, "slot b is gone"},
+		{"Plugin", []func(*History){func(h *History) { h.Slot.Plugin = "x" }}, "plugin x"},
+		{"Lost", []func(*History){func(h *History) { h.Slot.WALStatus = "lost" }}, "is lost"},
+		{"SourceBack", []func(*History){func(h *History) { h.System.Flush = 99 }}, "earlier state"},
+		{"TargetBack", []func(*History){func(h *History) { h.Slot.Confirmed = 101 }}, "confirmed up to"},
+		{"Mapping", []func(*History){func(h *History) { h.Fingerprint = "g" }}, "mapping has changed"},
+		{"First", []func(*History){stranger, func(h *History) { h.Slot = nil }}, ""},
+		{"FirstBrokeOff", []func(*History){first}, ""},
+		{"Stranger", []func(*History){stranger}, "no checkpoint that belongs to it"},
+		{"OtherIntent", []func(*History){first, func(h *History) { h.System.ID = "2" }}, "no checkpoint that belongs to it"},
+		{"Manual", []func(*History){stranger, func(h *History) { h.Manual = true }}, ""},
+		{"ManualUnusable", []func(*History){stranger, func(h *History) { h.Manual, h.Slot.Plugin = true, "x" }}, "plugin x"},
+	} {
+		h := good()
+		for _, alter := range tt.alter {
+			alter(&h)
+		}
+		err := h.Check()
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || fault.HintOf(err) == "" || fault.ClassOf(err) != fault.Stop):
+			t.Errorf("%s: %v, want %q with a hint", tt.name, err, tt.want)
+		}
+	}
+}
+
+// Whatever is wrong with a publication is said at once.
+func TestPublication_Problems(t *testing.T) {
+	t.Parallel()
+	name := func(s string) TableName { return TableName{Schema: "public", Name: s} }
+	p := Publication{Name: "p", Insert: true, Tables: []PublishedTable{
+		{TableName: name("a"), Filter: true},
+		{TableName: name("b"), ColumnList: true},
+		{TableName: name("c"), Filter: true, ColumnList: true},
+		{TableName: name("other"), Filter: true},
+	}}
+	tables := []TableName{name("a"), name("b"), name("c")}
+	found := p.Problems(tables, true)
+	text := errors.Join(found...)
+	for _, want := range []string{"all of insert", "names of its partitions", "a row filter on public.a", "a column list on public.b", "a row filter and a column list on public.c"} {
+		if text == nil || !strings.Contains(text.Error(), want) {
+			t.Errorf("%v: want %q", text, want)
+		}
+	}
+	if len(found) != 5 {
+		t.Errorf("%d problems, want 5", len(found))
+	}
+	for _, err := range found {
+		if !strings.HasPrefix(fault.HintOf(err), `ALTER PUBLICATION "p" `) {
+			t.Errorf("%v: hint %q", err, fault.HintOf(err))
+		}
+	}
+}
