@@ -221,7 +221,7 @@ func TestRun_Findings(t *testing.T) {
 		{name: "IdentityNothing", source: "ALTER TABLE core_auditlog REPLICA IDENTITY NOTHING",
 			at: "mapping tables", severity: check.Error, what: "niochat.yaml:", fix: "REPLICA IDENTITY DEFAULT"},
 		{name: "DeferrableKey", source: "ALTER TABLE core_auditlog DROP CONSTRAINT core_auditlog_pkey, ADD PRIMARY KEY (id) DEFERRABLE",
-			at: "source identity", severity: check.Error, what: "deferrable primary key", fix: "REPLICA IDENTITY FULL"},
+			at: "source identity", severity: check.Error, what: "table public.core_auditlog has a deferrable primary key", fix: "REPLICA IDENTITY FULL"},
 		{name: "NoTable", source: "DROP TABLE csat_feedbacks CASCADE",
 			at: "mapping tables", severity: check.Error, what: "the source has no table public.csat_feedbacks"},
 		{name: "RowFilter", version: 15, source: publish("conversations_contact WHERE (id > 5)"),
@@ -243,6 +243,8 @@ func TestRun_Findings(t *testing.T) {
 			at: "source replication", severity: check.Error, what: "role plain may not replicate", fix: `ALTER ROLE "plain" REPLICATION`},
 		{name: "NoOwner", role: "bridge", source: "GRANT SELECT ON ALL TABLES IN SCHEMA public TO bridge", target: "SELECT 1" + creator,
 			at: "source publication", severity: check.Error, what: "no publication findings yet", fix: "as the owner of the tables: CREATE PUBLICATION"},
+		{name: "Lacks", role: "bridge", source: "GRANT SELECT ON ALL TABLES IN SCHEMA public TO bridge; CREATE PUBLICATION findings FOR TABLE core_auditlog", target: "SELECT 1" + creator,
+			at: "source publication", severity: check.Error, what: "findings lacks tables of the mapping", fix: "as the owner of the tables: ALTER PUBLICATION"},
 		{name: "NoSelect", role: "bridge", source: owned + "; REVOKE SELECT ON core_auditlog FROM bridge", target: "SELECT 1" + creator,
 			at: "source select", severity: check.Error, what: "core_auditlog", fix: `GRANT SELECT ON "public"."core_auditlog" TO "bridge"`},
 		{name: "SourceRowSecurity", role: "bridge", source: owned + "; ALTER TABLE conversations_message ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", target: "SELECT 1" + creator,
@@ -355,7 +357,7 @@ func TestRun_Unreachable(t *testing.T) {
 	t.Parallel()
 	r, err := check.Run(t.Context(), check.Options{
 		Name:      "b",
-		SourceURL: "postgres://app:" + password + "@127.0.0.1:1/niochat?sslmode=disable",
+		SourceURL: "postgres://app:" + password + "@127.0.0.1:6432/niochat?sslmode=disable",
 		TargetURL: "postgres://app:" + password + "@aws-0-eu.pooler.supabase.com:6543/postgres",
 		Mapping:   []byte("tables: {}"), MappingName: "m.yaml",
 		Warnings: []string{"a setting has no effect"},
@@ -365,14 +367,14 @@ func TestRun_Unreachable(t *testing.T) {
 	}
 	for at, want := range map[string]string{
 		"settings settings": "a setting has no effect", "mapping file": "m.yaml:1",
-		"source connect": "connection refused", "target url": "transaction pooler",
+		"source url": "port 6432 is usual for a pooler", "source connect": "connect to source at 127.0.0.1:6432", "target url": "transaction pooler",
 	} {
 		part, name, _ := strings.Cut(at, " ")
 		if f := one(t, r, check.Part(part), name); !strings.Contains(f.What, want) {
 			t.Errorf("%+v, want %q", f, want)
 		}
 	}
-	if list := others(r, "settings settings", "mapping file", "source connect", "target url"); list != nil {
+	if list := others(r, "settings settings", "mapping file", "source url", "source connect", "target url"); list != nil {
 		t.Errorf("also found %q", list)
 	}
 	var text strings.Builder
