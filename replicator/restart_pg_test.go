@@ -189,6 +189,14 @@ func TestBridge_EqualAfterTheDemosTraffic(t *testing.T) {
 	w.requireEqual()
 }
 
+// untilIdle waits until the source has noticed that the bridge is gone.
+func (w *world) untilIdle() {
+	w.t.Helper()
+	pgtest.Eventually(w.t, "the slot to be idle", patience, func() bool {
+		return pgtest.QueryValue(w.t, w.src, "SELECT active FROM pg_replication_slots WHERE slot_name = 'walbridge'") == "f"
+	})
+}
+
 // The hint of a refusal has to be a way out: its statements, as they stand there,
 // bring the bridge back.
 func TestBridge_StartsOverAsItsHintSays(t *testing.T) {
@@ -200,6 +208,7 @@ func TestBridge_StartsOverAsItsHintSays(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
+	w.untilIdle()
 	w.exec("SELECT pg_drop_replication_slot('walbridge')",
 		"UPDATE conversations_conversation SET status = 'closed' WHERE id = 10")
 	r = w.start()
