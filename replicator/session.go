@@ -19,7 +19,13 @@ import (
 // session connects both sides, prepares what is missing, and streams until
 // something breaks.
 func (b *bridge) session(ctx context.Context) error {
-	b.Status.SetState(status.Starting)
+	b.Status.Update(func(n *status.Snapshot) {
+		// One that is held up only looks again: it would flicker, and the time
+		// since when it is blocked would begin anew.
+		if n.State != status.Retrying && n.State != status.Blocked {
+			n.State = status.Starting
+		}
+	})
 	source, err := b.connectSource(ctx)
 	if err != nil {
 		return err
