@@ -33,11 +33,15 @@ const (
 	Retrying Phase = "retrying"
 	// Blocked: a person has to mend something; it goes on by itself after that.
 	Blocked Phase = "blocked"
-	// Stopped: the process is about to end.
+	// Stopped: the process is about to end. Asked from the databases: no bridge
+	// is at work.
 	Stopped Phase = "stopped"
+	// Unknown is what the databases say of a bridge that is attached to the slot
+	// and silent otherwise. No bridge says it of itself.
+	Unknown Phase = "unknown"
 )
 
-// Phases lists all of them, in the order of a life.
+// Phases lists those of a bridge, in the order of a life.
 func Phases() []Phase {
 	return []Phase{Starting, Copying, Streaming, Standby, Retrying, Blocked, Stopped}
 }
@@ -45,8 +49,21 @@ func Phases() []Phase {
 // Ready reports that the bridge does its work, or waits to take it over.
 func (p Phase) Ready() bool { return p == Copying || p == Streaming || p == Standby }
 
+// From says whose word a snapshot is that a command got.
+type From string
+
+// Who can be asked.
+const (
+	// FromBridge: a running bridge has answered.
+	FromBridge From = "bridge"
+	// FromDatabases: the checkpoint row at the target and the slot at the source.
+	FromDatabases From = "databases"
+)
+
 // Snapshot is the state at one moment. Its JSON form is status.json.
 type Snapshot struct {
+	// From is set by whoever asked; a bridge leaves it empty.
+	From From
 	// Name is the bridge's, Version the program's.
 	Name    string
 	Version string
@@ -108,11 +125,26 @@ type Copy struct {
 	Finished  bool `json:"finished"`
 }
 
+// Percent is how much of the table is copied, 100 only at the end: until then
+// the total is a guess.
+func (c Copy) Percent() int64 {
+	if c.Finished {
+		return 100
+	}
+	return min(99, c.Done*100/max(1, c.Total))
+}
+
 // State holds the current snapshot. Its methods may be called from several
 // goroutines.
 type State struct {
 	mu  sync.Mutex
 	now Snapshot
+}
+
+// Healthy reports that the bridge does its work and, when the databases were
+// asked, that they show nothing that is in its way.
+func (n Snapshot) Healthy() bool {
+	return n.State.Ready() && (n.From != FromDatabases || n.LastError == nil)
 }
 
 // New returns a state that is starting. version is the program's.
@@ -177,11 +209,12 @@ func (s *State) Snapshot() Snapshot {
 
 // document is status.json: a contract, so it has its own names.
 type document struct {
+	From          From             `json:"from,omitempty"`
 	State         Phase            `json:"state"`
-	Since         time.Time        `json:"since"`
+	Since         time.Time        `json:"since,omitzero"`
 	Name          string           `json:"name"`
 	Version       string           `json:"version"`
-	Started       time.Time        `json:"started_at"`
+	Started       time.Time        `json:"started_at,omitzero"`
 	CheckpointLSN string           `json:"checkpoint_lsn"`
 	SourceLSN     string           `json:"source_lsn"`
 	ConfirmedLSN  string           `json:"confirmed_lsn"`
@@ -204,7 +237,7 @@ type document struct {
 // MarshalJSON renders status.json.
 func (n Snapshot) MarshalJSON() ([]byte, error) {
 	d := document{
-		State: n.State, Since: n.Since.UTC(), Name: n.Name, Version: n.Version, Started: n.Started.UTC(),
+		From: n.From, State: n.State, Since: n.Since.UTC(), Name: n.Name, Version: n.Version, Started: n.Started.UTC(),
 		CheckpointLSN: n.Checkpoint.String(), SourceLSN: n.Source.String(), ConfirmedLSN: n.Confirmed.String(),
 		LagBytes: n.LagBytes, LagSeconds: n.LagSeconds,
 		Rows: n.Rows, Entries: n.Entries, Held: n.Held, Dropped: n.Dropped, Batches: n.Batches,
@@ -230,7 +263,7 @@ func (n *Snapshot) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("read status: %w", err)
 	}
 	*n = Snapshot{
-		State: d.State, Since: d.Since, Name: d.Name, Version: d.Version, Started: d.Started,
+		From: d.From, State: d.State, Since: d.Since, Name: d.Name, Version: d.Version, Started: d.Started,
 		LagBytes: d.LagBytes, LagSeconds: d.LagSeconds,
 		Rows: d.Rows, Entries: d.Entries, Held: d.Held, Dropped: d.Dropped, Batches: d.Batches,
 		Errors: d.Errors, Slot: d.Slot, Copy: d.Copy,

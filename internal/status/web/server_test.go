@@ -115,8 +115,8 @@ func TestHandler_Page(t *testing.T) {
 	t.Parallel()
 	body := get(t, web.Handler(fullState()), "GET", "/").Body.String()
 	for _, want := range []string{
-		`<h1 class="copying">copying</h1>`, "niochat", "5.0 MiB", "0/10", "it is &lt;i&gt;broken&lt;/i&gt;", "run &lt;b&gt;this",
-		"50 rows", "120 of about 100 rows", `value="99"`, `value="100"`, "public.&lt;messages&gt;", "v1.2",
+		`<h1 class="copying">copying</h1>`, "niochat", "5.0 MiB", "0/10", "it is &lt;i&gt;broken&lt;/i&gt;", "run &lt;b&gt;this", `class="error over"`,
+		"50 rows", "120 rows so far", "77 B", "Fix: run", `value="99"`, `value="100"`, "public.&lt;messages&gt;", "v1.2",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %s", want)
