@@ -256,11 +256,7 @@ func (p *Pulse) beat(ctx context.Context) error {
 	if b.LSN, err = p.emit(ctx, HeartbeatPrefix, string(content)); err != nil {
 		return err
 	}
-	var flush string
-	if err := p.conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&flush); err != nil {
-		return fmt.Errorf("read WAL position: %w", pg.Safe(err))
-	}
-	if b.Flush, err = parseLSN(flush); err != nil {
+	if b.Flush, err = FlushLSN(ctx, p.conn); err != nil {
 		return err
 	}
 	if b.Slot, err = ReadSlot(ctx, p.conn, p.cfg.Slot); err != nil && !errors.Is(err, ErrNoSlot) {
@@ -270,6 +266,15 @@ func (p *Pulse) beat(ctx context.Context) error {
 	p.last = b
 	p.mu.Unlock()
 	return nil
+}
+
+// FlushLSN returns the end of the source's flushed WAL.
+func FlushLSN(ctx context.Context, conn *pgx.Conn) (cdc.LSN, error) {
+	var flush string
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&flush); err != nil {
+		return 0, fmt.Errorf("read WAL position: %w", pg.Safe(err))
+	}
+	return parseLSN(flush)
 }
 
 // remembered is how many tokens a Pulse knows as its own.

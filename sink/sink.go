@@ -437,6 +437,9 @@ type Checkpoint struct {
 	Counters      Counters
 	State         string
 	SchemaVersion int
+	// Age is how long ago the row was written, by the target's clock; what a
+	// batch has written is as old as its begin.
+	Age time.Duration
 }
 
 // Heartbeat is the last heartbeat of the bridge that has passed through the

@@ -19,7 +19,7 @@ var ranks = [][]string{
 	{"mapping", "sink/postgres", "sink/rest", "sink/sinktest"},
 	{"replicator/pgoutput"},
 	{"replicator"},
-	{"internal/check", "internal/schema", "internal/verify"},
+	{"internal/check", "internal/schema", "internal/survey", "internal/teardown", "internal/verify"},
 	{"internal/demo"},
 	{"internal/bench"},
 	{"cmd", "internal/bench/cmd", "internal/django", "internal/oracle"},

@@ -26,9 +26,15 @@ func newLogger(cfg config.Log, environ []string, out *os.File) *slog.Logger {
 	}))
 }
 
+// isTerminal reports that somebody sits there. The null device, which a service
+// manager or cron gives, is a character device, too.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }
 
 // wantsColor follows no-color.org.

@@ -38,6 +38,7 @@ type cli struct {
 
 	Run     runCmd     `cmd:"" help:"Copy what is there, then follow the source until stopped."`
 	Check   checkCmd   `cmd:"" help:"Look at source, target and mapping, and say what to mend before a start. Changes nothing."`
+	Status  statusCmd  `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
 	Demo    demoCmd    `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
@@ -52,13 +53,13 @@ type globals struct {
 // app is what commands get from the process.
 type app struct {
 	globals
-	environ        []string
-	stdout, stderr *os.File
+	environ               []string
+	stdin, stdout, stderr *os.File
 }
 
 func main() {
 	os.Exit(profiled(os.Environ(), os.Stderr, func(environ []string) int {
-		return execute(os.Args[1:], &app{environ: environ, stdout: os.Stdout, stderr: os.Stderr})
+		return execute(os.Args[1:], &app{environ: environ, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr})
 	}))
 }
 

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -25,12 +28,15 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	other := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PORT_IN_USE", l.Addr().String())
+			env.Setenv("NO_BRIDGE", other.Listener.Addr().String())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
@@ -73,5 +79,19 @@ func finding(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if found == neg {
 		ts.Fatalf("finding %v: %v", args, found)
+	}
+}
+
+// jsonField holds a field of the JSON object that a command has printed against
+// its value as text.
+func jsonField(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: json FIELD VALUE")
+	}
+	var object map[string]json.RawMessage
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &object))
+	value, ok := object[args[0]]
+	if got := strings.Trim(string(value), `"`); !ok || got != args[1] {
+		ts.Fatalf("%s is %q, want %q", args[0], got, args[1])
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +65,18 @@ func TestScripts_Postgres(t *testing.T) {
 			"exits": exits,
 			// finding PART CHECK SEVERITY: the JSON on stdout has one.
 			"finding": finding,
+			"json":  jsonField,
+			// appears FILE REGEXP waits until a file that is being written matches.
+			"appears": func(ts *testscript.TestScript, _ bool, args []string) {
+				want := regexp.MustCompile(args[1])
+				ts.Check(eventually(func() error {
+					data, err := os.ReadFile(ts.MkAbs(args[0]))
+					if err == nil && !want.Match(data) {
+						err = fmt.Errorf("%s holds no %s: %s", args[0], want, data)
+					}
+					return err
+				}))
+			},
 			// update URL SQL
 			"update": func(ts *testscript.TestScript, _ bool, args []string) { pgtest.Exec(t, args[0], args[1:]...) },
 			// query URL SQL WANT waits until the only value of a query is WANT.

@@ -19,7 +19,8 @@ import (
 const checkpointColumns = `k.epoch, k.holder,
 	coalesce(extract(epoch FROM k.lease_until - clock_timestamp()) * 1000000, 0)::int8,
 	k.incarnation, k.system_id, k.timeline, k.database, k.slot, k.fingerprint, k.lsn, k.heartbeat_token, k.heartbeat_lsn,
-	k.rows_applied, k.audit_rows, k.held_rows, k.dropped_rows, k.audit_head, k.state, k.schema_version`
+	k.rows_applied, k.audit_rows, k.held_rows, k.dropped_rows, k.audit_head, k.state, k.schema_version,
+	greatest(0, extract(epoch FROM clock_timestamp() - k.updated_at) * 1000000)::int8`
 
 func (s *Sink) scanCheckpoint(c *sink.Checkpoint, found *bool) func(v [][]byte) error {
 	return func(v [][]byte) error {
@@ -49,6 +50,7 @@ func (s *Sink) scanCheckpoint(c *sink.Checkpoint, found *bool) func(v [][]byte) 
 			},
 			State:         d.text(),
 			SchemaVersion: int(d.int64()),
+			Age:           time.Duration(d.int64()) * time.Microsecond,
 		}
 		if d.err == nil && c.SchemaVersion > SchemaVersion {
 			return newerSchema(c.SchemaVersion)

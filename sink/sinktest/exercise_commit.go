@@ -53,11 +53,14 @@ func (w *world) checkpointRoundTrip() {
 	}
 	want := sink.Checkpoint{Name: "bridge", Epoch: 1, Holder: "one", Origin: origin, LSN: progress.LSN,
 		Heartbeat: progress.Heartbeat, Counters: progress.Counters, State: "streaming", SchemaVersion: 1}
-	if diff := gocmp.Diff(want, got, cmpopts.IgnoreFields(sink.Checkpoint{}, "LeaseLeft")); diff != "" {
+	if diff := gocmp.Diff(want, got, cmpopts.IgnoreFields(sink.Checkpoint{}, "LeaseLeft", "Age")); diff != "" {
 		w.Fatalf("checkpoint (-want +got):\n%s", diff)
 	}
 	if got.LeaseLeft < 50*time.Minute {
 		w.Fatalf("the commit left a lease of %s, want about an hour", got.LeaseLeft)
+	}
+	if got.Age < 0 || got.Age > time.Hour {
+		w.Fatalf("the row is %s old just after the commit", got.Age)
 	}
 	if err := i.s.Renew(w.ctx, i.epoch, 3*time.Hour, "copying"); err != nil {
 		w.Fatalf("Renew: %v", err)

@@ -31,10 +31,11 @@ type Memory struct {
 	now         func() time.Time
 }
 
-// checkpoint is a row of walbridge.checkpoint with the end of its lease.
+// checkpoint is a row of walbridge.checkpoint with the end of its lease and the
+// time of its last write.
 type checkpoint struct {
 	sink.Checkpoint
-	until time.Time
+	until, written time.Time
 	// open is the batch that is under way.
 	open *memoryTx
 }
@@ -191,6 +192,7 @@ func (m *Memory) view(c *checkpoint) sink.Checkpoint {
 	if !c.until.IsZero() {
 		row.LeaseLeft = c.until.Sub(m.now())
 	}
+	row.Age = m.now().Sub(c.written)
 	return row
 }
 
@@ -215,7 +217,8 @@ func (s *memorySink) Acquire(_ context.Context, holder string, lease time.Durati
 	}
 	c.Epoch++
 	c.Holder = holder
-	c.until = m.now().Add(lease)
+	c.written = m.now()
+	c.until = c.written.Add(lease)
 	return m.view(c), nil
 }
 
@@ -245,7 +248,7 @@ func (s *memorySink) Store(_ context.Context, epoch int64, origin sink.Origin, l
 	if err != nil {
 		return err
 	}
-	c.Origin, c.LSN = origin, lsn
+	c.Origin, c.LSN, c.written = origin, lsn, s.m.now()
 	return nil
 }
 
@@ -259,7 +262,8 @@ func (s *memorySink) Renew(_ context.Context, epoch int64, lease time.Duration, 
 	if err != nil {
 		return err
 	}
-	c.until, c.State = s.m.now().Add(lease), state
+	c.written, c.State = s.m.now(), state
+	c.until = c.written.Add(lease)
 	return nil
 }
 
@@ -273,7 +277,7 @@ func (s *memorySink) Release(_ context.Context, epoch int64) error {
 	if err != nil {
 		return err
 	}
-	c.Holder, c.until = "", time.Time{}
+	c.Holder, c.until, c.written = "", time.Time{}, s.m.now()
 	return nil
 }
 

@@ -182,6 +182,7 @@ func (t *memoryTx) Commit(_ context.Context, p sink.Progress) error {
 	defer m.mu.Unlock()
 	t.data.commit()
 	t.c.LSN, t.c.Heartbeat, t.c.Counters, t.c.State = p.LSN, p.Heartbeat, p.Counters, p.State
+	t.c.written = m.now()
 	if t.opts.Lease > 0 {
 		t.c.until = m.now().Add(t.opts.Lease)
 	}
