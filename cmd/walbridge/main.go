@@ -36,11 +36,12 @@ var errFound = errors.New("something was found")
 type cli struct {
 	globals
 
-	Run     runCmd     `cmd:"" help:"Copy what is there, then follow the source until stopped."`
-	Check   checkCmd   `cmd:"" help:"Look at source, target and mapping, and say what to mend before a start. Changes nothing."`
-	Status  statusCmd  `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
-	Demo    demoCmd    `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`
-	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
+	Run      runCmd      `cmd:"" help:"Copy what is there, then follow the source until stopped."`
+	Check    checkCmd    `cmd:"" help:"Look at source, target and mapping, and say what to mend before a start. Changes nothing."`
+	Status   statusCmd   `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
+	Teardown teardownCmd `cmd:"" help:"Drop the bridge's slot and publication at the source."`
+	Demo     demoCmd     `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`
+	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
 }
 
 // globals are the flags that every command has.

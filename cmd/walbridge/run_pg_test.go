@@ -65,7 +65,7 @@ func TestScripts_Postgres(t *testing.T) {
 			"exits": exits,
 			// finding PART CHECK SEVERITY: the JSON on stdout has one.
 			"finding": finding,
-			"json":  jsonField,
+			"json":    jsonField,
 			// appears FILE REGEXP waits until a file that is being written matches.
 			"appears": func(ts *testscript.TestScript, _ bool, args []string) {
 				want := regexp.MustCompile(args[1])
