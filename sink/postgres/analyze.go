@@ -22,13 +22,19 @@ func (t *tx) analyze() {
 	for _, g := range []struct {
 		table string
 		of    *growth
-	}{{"walbridge.held", &t.s.held}, {"walbridge.path_values", &t.s.paths}} {
+	}{{"held", &t.s.held}, {"path_values", &t.s.paths}} {
 		if !g.of.due() {
 			continue
 		}
-		t.add(op{sql: "ANALYZE " + g.table})
+		t.add(refreshStatistics(g.table))
 		g.of.known = true
 		g.of.at += g.of.written
 		g.of.written = 0
 	}
+}
+
+// refreshStatistics analyzes a private table with the rights of its owner, which
+// the bridge's role need not have.
+func refreshStatistics(table string) op {
+	return op{sql: "SELECT walbridge.refresh_statistics($1)", args: [][]byte{arg(table)}}
 }

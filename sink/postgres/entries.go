@@ -98,7 +98,7 @@ func (t *tx) applyCopied(_ context.Context, w *sink.Writes) error {
 		done = done || c.Done
 	}
 	if done {
-		t.add(op{sql: "ANALYZE walbridge.path_values"})
+		t.add(refreshStatistics("path_values"))
 	}
 	return nil
 }

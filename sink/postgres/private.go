@@ -133,6 +133,17 @@ BEGIN
 	END IF;
 END`
 
+// Only its owner, and from PostgreSQL 17 on who has MAINTAIN, may analyze a table;
+// for anybody else ANALYZE is a warning and does nothing.
+const statisticsBody = `
+BEGIN
+	IF $1 = 'held' THEN
+		ANALYZE walbridge.held;
+	ELSIF $1 = 'path_values' THEN
+		ANALYZE walbridge.path_values;
+	END IF;
+END`
+
 const expectBody = `
 BEGIN
 	IF $1 <> $2 THEN
@@ -146,14 +157,20 @@ var privateFunctions = []object{
 	function("lock_checkpoint", "text, int8, pg_lsn", lockBody),
 	function("advance", "text, int8, pg_lsn, text, pg_lsn, int8, int8, int8, int8, int8, text, int8", advanceBody),
 	function("expect_rows", "int8, int8", expectBody),
+	definer("refresh_statistics", "text", statisticsBody),
 }
 
-func function(name, args, body string) object {
+func function(name, args, body string) object { return makeFunction(name, args, "", body) }
+
+// definer makes a function that runs with its owner's rights.
+func definer(name, args, body string) object { return makeFunction(name, args, "SECURITY DEFINER ", body) }
+
+func makeFunction(name, args, security, body string) object {
 	return object{
 		name: name,
 		body: body,
-		create: fmt.Sprintf(`CREATE OR REPLACE FUNCTION walbridge.%s(%s) RETURNS void LANGUAGE plpgsql SET search_path = '' AS $body$%s$body$`,
-			name, args, body),
+		create: fmt.Sprintf(`CREATE OR REPLACE FUNCTION walbridge.%s(%s) RETURNS void LANGUAGE plpgsql %sSET search_path = '' AS $body$%s$body$`,
+			name, args, security, body),
 	}
 }
 

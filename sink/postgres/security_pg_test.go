@@ -77,6 +77,25 @@ func TestSink_RowSecuritySwitchedOn(t *testing.T) {
 	}
 }
 
+// Statistics of the private tables are made under a role that doesn't own them,
+// too: for it a plain ANALYZE is a warning and no more.
+func TestSink_StatisticsOfAnotherOwner(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	url, admin := newDB(t, c)
+	pgtest.Exec(t, c.URL("postgres"), "CREATE ROLE writer LOGIN")
+	b := newBridge(t, url, admin)
+	pgtest.Exec(t, url, `GRANT USAGE ON SCHEMA walbridge TO writer; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA walbridge TO writer;
+		GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA walbridge TO writer`)
+	w := &bridge{T: t, admin: admin, contacts: b.contacts}
+	w.s = open(t, strings.Replace(url, owner, "writer", 1), "bridge")
+	w.acquire()
+	w.must(&sink.Writes{Copied: []sink.CopyProgress{{Source: "public.contact", Done: true}}})
+	if got := pgtest.QueryValue(t, admin, `SELECT reltuples >= 0 FROM pg_class WHERE oid = 'walbridge.path_values'::regclass`); got != "t" {
+		t.Error("path_values has no statistics")
+	}
+}
+
 // A pooler in transaction mode loses settings between transactions; every batch
 // brings its own.
 func TestSink_Pooled(t *testing.T) {
