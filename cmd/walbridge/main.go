@@ -38,6 +38,7 @@ type cli struct {
 
 	Run      runCmd      `cmd:"" help:"Copy what is there, then follow the source until stopped."`
 	Check    checkCmd    `cmd:"" help:"Look at source, target and mapping, and say what to mend before a start. Changes nothing."`
+	Schema   schemaCmd   `cmd:"" help:"Print the SQL that prepares source or target for roles with no more rights than needed, or run it."`
 	Status   statusCmd   `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
 	Teardown teardownCmd `cmd:"" help:"Drop the bridge's slot and publication at the source."`
 	Demo     demoCmd     `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`

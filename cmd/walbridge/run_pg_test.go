@@ -33,8 +33,8 @@ func TestScripts_Postgres(t *testing.T) {
 	t.Parallel()
 	// With a bound, so that check has nothing to say about the cluster.
 	cluster := pgtest.Start(t, pgtest.WithSetting("max_slot_wal_keep_size", "10GB"))
-	// A role that may stream and owns nothing.
-	pgtest.Exec(t, cluster.URL("postgres"), "CREATE ROLE plain LOGIN REPLICATION")
+	// The API's roles, and one that may stream and owns nothing.
+	pgtest.Exec(t, cluster.URL("postgres"), "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE plain LOGIN REPLICATION")
 	replica := pgtest.Start(t, pgtest.WithSetting("wal_level", "replica"))
 	pgtest.Exec(t, replica.URL("postgres"), demo.SourceSchema)
 	testscript.Run(t, testscript.Params{
@@ -53,6 +53,7 @@ func TestScripts_Postgres(t *testing.T) {
 			env.Setenv("TARGET_URL_PLAIN", cluster.URLAs("plain", "", name+"_target"))
 			env.Setenv("SOURCE_URL_REPLICA", replica.URL("postgres"))
 			env.Setenv("TARGET_URL", target)
+			env.Setenv("SERVER", cluster.Addr())
 			// The server asks for no password; the bridge must not show it anyway.
 			env.Setenv("WALBRIDGE_SOURCE_URL", strings.Replace(source, "@", ":hunter2@", 1))
 			env.Setenv("WALBRIDGE_TARGET_URL", strings.Replace(target, "@", ":hunter2@", 1))
@@ -79,6 +80,8 @@ func TestScripts_Postgres(t *testing.T) {
 			},
 			// update URL SQL
 			"update": func(ts *testscript.TestScript, _ bool, args []string) { pgtest.Exec(t, args[0], args[1:]...) },
+			// psql URL FILE runs a script.
+			"psql": func(ts *testscript.TestScript, _ bool, args []string) { pgtest.Exec(t, args[0], ts.ReadFile(args[1])) },
 			// query URL SQL WANT waits until the only value of a query is WANT.
 			"query": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(eventually(func() error {

@@ -45,7 +45,7 @@ func (e *Env) summary() string {
 	var parts, tables []string
 	indexes, private := 0, false
 	for _, sql := range e.missing {
-		object, isTable := strings.CutPrefix(sql, "CREATE TABLE ")
+		object, isTable := strings.CutPrefix(sql, "CREATE TABLE IF NOT EXISTS ")
 		object, _, _ = strings.Cut(object, " (")
 		switch {
 		case strings.Contains(sql, " walbridge"):

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pg"
 )
 
 // Input is where settings come from. Flags go before the environment, the
@@ -122,18 +123,40 @@ func lookup(env map[string]string, names []string, secret bool) (name, value str
 		case direct:
 			return name, value, nil
 		case byFile:
-			data, err := os.ReadFile(path)
+			text, err := readSecret(path)
 			if err != nil {
 				return "", "", fmt.Errorf("%s_FILE: %w", name, err)
-			}
-			text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
-			if text == "" {
-				return "", "", fmt.Errorf("%s_FILE: %s is empty", name, path)
 			}
 			return name + "_FILE", text, nil
 		}
 	}
 	return "", "", nil
+}
+
+// readSecret returns what a file holds.
+func readSecret(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if text == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return text, nil
+}
+
+// UseAdmin replaces the URL of one side by what a file holds, that of a role with
+// more rights. A flag names the file, because arguments are there for all to see.
+func (c *Config) UseAdmin(side pg.Side, flag, path string) error {
+	text, err := readSecret(path)
+	if err != nil {
+		return fault.Wrap(fault.Config, "the file holds one URL and nothing else", fmt.Errorf("%s: %w", flag, err))
+	}
+	url := map[pg.Side]*Secret{pg.Source: &c.Source.URL, pg.Target: &c.Target.URL}[side]
+	*url = NewSecret(text)
+	c.from[side.String()+".url"] = flag
+	return nil
 }
 
 // warnUnknown points at misspelt variables. They are no errors, because others

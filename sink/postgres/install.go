@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -55,18 +56,17 @@ func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 	}
 	for _, sql := range missing {
 		if _, err := s.run(ctx, []op{{sql: sql}}); err != nil {
-			return missing, fmt.Errorf("%s: %w", firstLine(sql), pg.Safe(err))
+			err = fmt.Errorf("%s: %w", pg.Statement{SQL: sql}.FirstLine(), pg.Safe(err))
+			if pg.Code(err) == "42501" {
+				err = fault.Wrap(fault.Stop, "as a role that may create it: walbridge schema target --apply --admin-url-file FILE", err)
+			}
+			return missing, err
 		}
 	}
 	if _, err := s.run(ctx, []op{{sql: "COMMIT", read: readCommit}}); err != nil {
 		return missing, fmt.Errorf("commit: %w", pg.Safe(err))
 	}
 	return missing, nil
-}
-
-func firstLine(sql string) string {
-	line, _, _ := strings.Cut(sql, "\n")
-	return strings.TrimSuffix(line, " (")
 }
 
 // rows reads a small result.
@@ -112,25 +112,34 @@ const inspectPrivate = `
 	LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
 	WHERE a.grantee = 0 OR r.rolname = ANY ($1::text[])`
 
-// missingPrivate returns what the private schema lacks.
-func (s *Sink) missingPrivate(ctx context.Context, schema *sink.Schema) ([]string, error) {
+const createSchema = "CREATE SCHEMA IF NOT EXISTS walbridge"
+
+// inspectPrivate returns the answers of the query by "kind name", and the version
+// of the private schema, which is refused if it is newer than this binary.
+func (s *Sink) inspectPrivate(ctx context.Context) (has map[string]cdc.Value, version int, err error) {
 	found, err := s.rows(ctx, inspectPrivate, textArray(apiRoles))
 	if err != nil {
-		return nil, fmt.Errorf("inspect private schema: %w", err)
+		return nil, 0, fmt.Errorf("inspect private schema: %w", err)
 	}
-	has := make(map[string]cdc.Value)
+	has = make(map[string]cdc.Value)
 	for _, r := range found {
 		has[r[0].Text+" "+r[1].Text] = r[2]
 	}
-	version := 0
 	if _, ok := has["relation schema_version"]; ok {
-		if version, err = s.version(ctx); err != nil {
-			return nil, err
-		}
+		version, err = s.version(ctx)
+	}
+	return has, version, err
+}
+
+// missingPrivate returns what the private schema lacks.
+func (s *Sink) missingPrivate(ctx context.Context, schema *sink.Schema) ([]string, error) {
+	has, version, err := s.inspectPrivate(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var missing []string
 	if _, ok := has["schema walbridge"]; !ok {
-		missing = append(missing, "CREATE SCHEMA walbridge")
+		missing = append(missing, createSchema)
 	}
 	for _, o := range slices.Concat(privateTables, reverseIndexes(s.name, schema)) {
 		if _, ok := has["relation "+o.name]; !ok {
@@ -143,15 +152,24 @@ func (s *Sink) missingPrivate(ctx context.Context, schema *sink.Schema) ([]strin
 		}
 	}
 	if _, granted := has["grant "]; granted || len(missing) > 0 {
-		from := strings.Join(revokeFrom(has), ", ")
-		for _, what := range []string{"SCHEMA walbridge", "ALL TABLES IN SCHEMA walbridge", "ALL SEQUENCES IN SCHEMA walbridge", "ALL FUNCTIONS IN SCHEMA walbridge"} {
-			missing = append(missing, "REVOKE ALL ON "+what+" FROM "+from)
-		}
+		missing = append(missing, revokePrivate(has)...)
 	}
 	if version < SchemaVersion {
-		missing = append(missing, fmt.Sprintf("INSERT INTO walbridge.schema_version (version) VALUES (%d) ON CONFLICT DO NOTHING", SchemaVersion))
+		missing = append(missing, insertVersion())
 	}
 	return missing, nil
+}
+
+func revokePrivate(has map[string]cdc.Value) (sql []string) {
+	from := strings.Join(revokeFrom(has), ", ")
+	for _, what := range []string{"SCHEMA walbridge", "ALL TABLES IN SCHEMA walbridge", "ALL SEQUENCES IN SCHEMA walbridge", "ALL FUNCTIONS IN SCHEMA walbridge"} {
+		sql = append(sql, "REVOKE ALL ON "+what+" FROM "+from)
+	}
+	return sql
+}
+
+func insertVersion() string {
+	return fmt.Sprintf("INSERT INTO walbridge.schema_version (version) VALUES (%d) ON CONFLICT DO NOTHING", SchemaVersion)
 }
 
 // revokeFrom names whom rights are taken from: Supabase's default privileges give
@@ -182,9 +200,26 @@ func (s *Sink) version(ctx context.Context) (int, error) {
 	return version, d.err
 }
 
-// missingTables returns what the target tables lack, and errors for what a bridge
-// must not change by itself: all of them at once, each with the SQL that mends it.
+// missingTables returns what the target tables lack, see compareTables.
 func (s *Sink) missingTables(ctx context.Context, schema *sink.Schema) ([]string, error) {
+	tables, err := s.compareTables(ctx, schema)
+	var missing []string
+	for _, t := range tables {
+		missing = append(missing, t.missing...)
+	}
+	return missing, err
+}
+
+// compared is a target table beside what the mapping wants of it.
+type compared struct {
+	want    *wantedTable
+	exists  bool
+	missing []string
+}
+
+// compareTables says what the target tables lack, with errors for what a bridge
+// must not change by itself: all of them at once, each with the SQL that mends it.
+func (s *Sink) compareTables(ctx context.Context, schema *sink.Schema) ([]compared, error) {
 	have, err := s.inspectTables(ctx, schema)
 	if err != nil {
 		return nil, err
@@ -199,22 +234,24 @@ func (s *Sink) missingTables(ctx context.Context, schema *sink.Schema) ([]string
 	}
 	revoke := strings.Join(revokeFrom(has), ", ")
 
-	var missing []string
+	var all []compared
 	var problems []error
 	for _, want := range wantedTables(schema) {
 		t := have[want.name]
+		c := compared{want: want}
 		switch {
 		case t == nil:
 			problems = append(problems, &sink.SchemaError{Table: want.name.String(),
 				Reason: "there is no schema of that name", Fix: fmt.Sprintf("CREATE SCHEMA %s;", pg.Quote(want.name.schema))})
 		case t.kind == "":
-			missing = append(missing, want.create(revoke)...)
-			missing = append(missing, want.missingIndexes(nil)...)
+			c.missing = append(want.create(revoke), want.missingIndexes(nil)...)
 		default:
+			c.exists = true
 			problems = append(problems, want.problems(t)...)
-			missing = append(missing, want.missingIndexes(t)...)
+			c.missing = want.missingIndexes(t)
 		}
+		all = append(all, c)
 	}
 	s.entries = entriesTable(schema, have)
-	return missing, errors.Join(problems...)
+	return all, errors.Join(problems...)
 }

@@ -19,20 +19,23 @@ type object struct {
 	name   string
 	create string
 	// body is a function's, as pg_proc.prosrc has it; it is replaced when it
-	// differs.
-	body string
+	// differs. args are the types of its parameters.
+	body, args string
+	// rights are what the bridge's role needs on a table, and no more: nobody
+	// but the owner removes a checkpoint.
+	rights string
 }
 
 // Keys and names are compared byte by byte: another collation would cost, and a
 // new version of the system's locales would corrupt the indexes.
 var privateTables = []object{
-	{name: "schema_version", create: `CREATE TABLE walbridge.schema_version (
+	{name: "schema_version", rights: "SELECT", create: `CREATE TABLE IF NOT EXISTS walbridge.schema_version (
 	version int4 PRIMARY KEY,
 	installed_at timestamptz NOT NULL DEFAULT now()
 )`},
 	// The row is updated by every batch; the free space keeps those updates on
 	// its page and out of the index.
-	{name: "checkpoint", create: `CREATE TABLE walbridge.checkpoint (
+	{name: "checkpoint", rights: "SELECT, INSERT, UPDATE", create: `CREATE TABLE IF NOT EXISTS walbridge.checkpoint (
 	name text COLLATE "C" PRIMARY KEY,
 	epoch int8 NOT NULL,
 	holder text NOT NULL DEFAULT '',
@@ -55,7 +58,7 @@ var privateTables = []object{
 	state text NOT NULL DEFAULT '',
 	updated_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 20)`},
-	{name: "held", create: `CREATE TABLE walbridge.held (
+	{name: "held", rights: "SELECT, INSERT, UPDATE, DELETE", create: `CREATE TABLE IF NOT EXISTS walbridge.held (
 	bridge text COLLATE "C" NOT NULL,
 	"table" text COLLATE "C" NOT NULL,
 	key text COLLATE "C" NOT NULL,
@@ -67,7 +70,7 @@ var privateTables = []object{
 	waiting text[] NOT NULL DEFAULT '{}',
 	PRIMARY KEY (bridge, "table", key)
 )`},
-	{name: "path_values", create: `CREATE TABLE walbridge.path_values (
+	{name: "path_values", rights: "SELECT, INSERT, UPDATE, DELETE", create: `CREATE TABLE IF NOT EXISTS walbridge.path_values (
 	bridge text COLLATE "C" NOT NULL,
 	source text COLLATE "C" NOT NULL,
 	key text COLLATE "C" NOT NULL,
@@ -75,7 +78,7 @@ var privateTables = []object{
 	gone bool NOT NULL DEFAULT false,
 	PRIMARY KEY (bridge, source, key)
 )`},
-	{name: "deleted", create: `CREATE TABLE walbridge.deleted (
+	{name: "deleted", rights: "SELECT, INSERT, UPDATE, DELETE", create: `CREATE TABLE IF NOT EXISTS walbridge.deleted (
 	bridge text COLLATE "C" NOT NULL,
 	"table" text COLLATE "C" NOT NULL,
 	key text COLLATE "C" NOT NULL,
@@ -83,7 +86,7 @@ var privateTables = []object{
 	at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (bridge, "table", key)
 )`},
-	{name: "copies", create: `CREATE TABLE walbridge.copies (
+	{name: "copies", rights: "SELECT, INSERT, UPDATE", create: `CREATE TABLE IF NOT EXISTS walbridge.copies (
 	bridge text COLLATE "C" NOT NULL,
 	source text COLLATE "C" NOT NULL,
 	upto text NOT NULL DEFAULT '',
@@ -93,7 +96,7 @@ var privateTables = []object{
 	tenants jsonb NOT NULL DEFAULT '{}',
 	PRIMARY KEY (bridge, source)
 )`},
-	{name: "requests", create: `CREATE TABLE walbridge.requests (
+	{name: "requests", rights: "SELECT, INSERT, UPDATE", create: `CREATE TABLE IF NOT EXISTS walbridge.requests (
 	id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	bridge text COLLATE "C" NOT NULL,
 	kind text NOT NULL,
@@ -163,12 +166,15 @@ var privateFunctions = []object{
 func function(name, args, body string) object { return makeFunction(name, args, "", body) }
 
 // definer makes a function that runs with its owner's rights.
-func definer(name, args, body string) object { return makeFunction(name, args, "SECURITY DEFINER ", body) }
+func definer(name, args, body string) object {
+	return makeFunction(name, args, "SECURITY DEFINER ", body)
+}
 
 func makeFunction(name, args, security, body string) object {
 	return object{
 		name: name,
 		body: body,
+		args: args,
 		create: fmt.Sprintf(`CREATE OR REPLACE FUNCTION walbridge.%s(%s) RETURNS void LANGUAGE plpgsql %sSET search_path = '' AS $body$%s$body$`,
 			name, args, security, body),
 	}
@@ -188,7 +194,7 @@ func reverseIndexes(name string, schema *sink.Schema) []object {
 		seen[index] = true
 		indexes = append(indexes, object{
 			name:   index,
-			create: fmt.Sprintf("CREATE INDEX %s ON walbridge.%s ((vals[%d])) WHERE %s", pg.Quote(index), table, column+1, where),
+			create: fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON walbridge.%s ((vals[%d])) WHERE %s", pg.Quote(index), table, column+1, where),
 		})
 	}
 	for _, n := range schema.Nodes {
@@ -222,7 +228,7 @@ func statistics(i int, seen map[string]bool) []object {
 	seen[name] = true
 	return []object{{
 		name:   name,
-		create: fmt.Sprintf("CREATE STATISTICS walbridge.%s ON (vals[%d]) FROM walbridge.path_values", name, i+1),
+		create: fmt.Sprintf("CREATE STATISTICS IF NOT EXISTS walbridge.%s ON (vals[%d]) FROM walbridge.path_values", name, i+1),
 	}}
 }
 

@@ -179,7 +179,7 @@ func (w *wantedTable) create(revokeFrom string) []string {
 		fill = parentFill
 	}
 	return []string{
-		fmt.Sprintf("CREATE TABLE %s (\n\t%s\n)%s", w.name.sql(), strings.Join(lines, ",\n\t"), fill),
+		fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (\n\t%s\n)%s", w.name.sql(), strings.Join(lines, ",\n\t"), fill),
 		"ALTER TABLE " + w.name.sql() + " ENABLE ROW LEVEL SECURITY",
 		"REVOKE ALL ON TABLE " + w.name.sql() + " FROM " + revokeFrom,
 	}
