@@ -174,7 +174,7 @@ func (s *Sink) policies(schema *sink.Schema, w *wantedTable, mapped *sink.Table,
 func (s *Sink) noEntry(e *sink.EntryTable) string {
 	for _, c := range s.entries.Columns {
 		if c.Name == e.Details && c.Type == typeJSONB {
-			return fmt.Sprintf("(%s OPERATOR(pg_catalog.->>) 'by') IS DISTINCT FROM 'walbridge' OR NOT %[1]s OPERATOR(pg_catalog.?&) '{n,lsn,seq}'", pg.Quote(c.Name))
+			return fmt.Sprintf("(%s OPERATOR(pg_catalog.->>) 'by') IS DISTINCT FROM 'walbridge' OR NOT %[1]s OPERATOR(pg_catalog.?&) '{n,op}'", pg.Quote(c.Name))
 		}
 	}
 	return "true"
