@@ -9,12 +9,18 @@ import (
 	"github.com/walbridge/walbridge/internal/pg"
 )
 
-// connect opens an ordinary session on one side.
-func connect(ctx context.Context, cfg *config.Config, side pg.Side, application string) (*pgx.Conn, error) {
-	opts, url := cfg.SourceOptions(), cfg.Source.URL
+// endpoint is where one side is, and how to connect.
+func endpoint(cfg *config.Config, side pg.Side) (url string, opts pg.Options) {
 	if side == pg.Target {
-		opts, url = cfg.TargetOptions(), cfg.Target.URL
+		return cfg.Target.URL.Reveal(), cfg.TargetOptions()
 	}
+	return cfg.Source.URL.Reveal(), cfg.SourceOptions()
+}
+
+// connect opens an ordinary session on one side. application is what it is called
+// in pg_stat_activity.
+func connect(ctx context.Context, cfg *config.Config, side pg.Side, application string) (*pgx.Conn, error) {
+	url, opts := endpoint(cfg, side)
 	opts.Application = application
-	return pg.Connect(ctx, url.Reveal(), opts)
+	return pg.Connect(ctx, url, opts)
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/walbridge/walbridge/internal/config"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
@@ -79,7 +77,7 @@ func (c *schemaSourceCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	warn(cfg, a)
-	conn, err := connect(ctx, cfg, pg.Source)
+	conn, err := connect(ctx, cfg, pg.Source, "walbridge schema")
 	if err != nil {
 		return err
 	}
@@ -105,12 +103,12 @@ func (c *schemaTargetCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	warn(cfg, a)
-	source, err := connect(ctx, cfg, pg.Source)
+	source, err := connect(ctx, cfg, pg.Source, "walbridge schema")
 	if err != nil {
 		return err
 	}
 	defer source.Close(context.WithoutCancel(ctx))
-	target, err := connect(ctx, cfg, pg.Target)
+	target, err := connect(ctx, cfg, pg.Target, "walbridge schema")
 	if err != nil {
 		return err
 	}
@@ -149,20 +147,6 @@ func warn(cfg *config.Config, a *app) {
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
-}
-
-// endpoint is where one side is, and how to connect.
-func endpoint(cfg *config.Config, side pg.Side) (url string, opts pg.Options) {
-	if side == pg.Target {
-		return cfg.Target.URL.Reveal(), cfg.TargetOptions()
-	}
-	return cfg.Source.URL.Reveal(), cfg.SourceOptions()
-}
-
-func connect(ctx context.Context, cfg *config.Config, side pg.Side) (*pgx.Conn, error) {
-	url, opts := endpoint(cfg, side)
-	opts.Application = "walbridge schema"
-	return pg.Connect(ctx, url, opts)
 }
 
 // finish prints the script or runs it.

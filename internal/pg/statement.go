@@ -1,8 +1,6 @@
 package pg
 
-import (
-	"strings"
-)
+import "strings"
 
 // Statement is one statement of a script that a person reads before it runs.
 type Statement struct {

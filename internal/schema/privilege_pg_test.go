@@ -155,10 +155,11 @@ func (r *running) catchUp() {
 			w.Fatalf("the bridge has ended: %v", r.err)
 		default:
 		}
-		if s := r.status.Snapshot(); s.State != status.Streaming {
-			if s.LastError != nil {
-				return errors.New(string(s.State) + ": " + s.LastError.Message)
-			}
+		s := r.status.Snapshot()
+		switch {
+		case s.State == status.Blocked:
+			w.Fatalf("the bridge is blocked: %s", s.LastError.Message)
+		case s.State != status.Streaming:
 			return errors.New(string(s.State))
 		}
 		if w.value("SELECT lsn >= '"+lsn+"' FROM walbridge.checkpoint") != "t" {
