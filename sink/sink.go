@@ -69,6 +69,16 @@ type Sink interface {
 	// order.
 	Copies(ctx context.Context) ([]CopyProgress, error)
 
+	// Requests returns the requests of this bridge that are open (new or
+	// running), oldest first.
+	Requests(ctx context.Context) ([]Request, error)
+
+	// Report records state, progress and error of an open request outside any
+	// batch: that it has been taken up, or that it has failed. It returns
+	// ErrNoRequest for one that is not open any more, and ErrFenced under
+	// another epoch.
+	Report(ctx context.Context, epoch int64, r Request) error
+
 	// Close releases the connections. It never waits for the network for longer
 	// than a second.
 	Close(ctx context.Context) error
@@ -219,6 +229,22 @@ type Query struct {
 	// Waiting asks which of these keys a row held for want of a tenant is
 	// reached over.
 	Waiting map[*Node][]Key
+	// Held asks for the keys of one page of held rows.
+	Held *HeldQuery
+}
+
+// HeldQuery chooses held rows of one table.
+type HeldQuery struct {
+	Table *Table
+	// Reason and Keys leave out other rows, unless they are empty.
+	Reason HeldReason
+	Keys   []Key
+	// After is the key behind which the page begins, nil for the first one. Keys
+	// are in the order of their bytes.
+	After *Key
+	// Limit is how many keys the page has at most. It has fewer where the rows
+	// are large: they are going to be loaded.
+	Limit int
 }
 
 // Loaded answers a Query.
@@ -226,6 +252,10 @@ type Loaded struct {
 	Rows    map[*Table]map[Key]Stored
 	Paths   map[*Node]map[Key]PathRow
 	Waiting map[*Node]map[Key]bool
+	// Held is the page that Query.Held asks for, in order; MoreHeld says that
+	// there are rows behind it.
+	Held     []Key
+	MoreHeld bool
 }
 
 // Stored is what the target has for one key. A key that has nothing is not in
@@ -233,8 +263,10 @@ type Loaded struct {
 type Stored struct {
 	// Row is the row in the table, nil when it isn't there.
 	Row cdc.Row
-	// Deleted reports a deletion mark: the row was kept when the source's went.
-	Deleted bool
+	// Deleted reports a deletion mark: the row was kept when the source's went,
+	// with the commit DeletedAt.
+	Deleted   bool
+	DeletedAt cdc.LSN
 	// Held is the row in walbridge.held, nil when it isn't there. A row is
 	// never in both.
 	Held *HeldRow
@@ -263,6 +295,9 @@ type Writes struct {
 	Entries []Entry
 	// Copied records the progress of a first copy.
 	Copied []CopyProgress
+	// Requests record how far requests have come, or that they are done. One
+	// that is not open any more is an error (*MissingError).
+	Requests []Request
 }
 
 // PathWrite sets the path values of one source row. Forget removes them (the
@@ -397,6 +432,34 @@ type CopyProgress struct {
 	Tenants map[string]int64
 }
 
+// Request is work that an operator has asked the bridge for: a row of
+// walbridge.requests. Whoever asks makes it, and may withdraw it while it is new;
+// the bridge takes it from there.
+type Request struct {
+	ID   int64
+	Kind string
+	// Args is a JSON object, whose form goes with Kind.
+	Args  string
+	State RequestState
+	// Progress is the bridge's own note of how far it has come, from which it
+	// goes on after a restart.
+	Progress string
+	// Error says why the request has failed. It holds no values.
+	Error string
+}
+
+// RequestState is where a request stands.
+type RequestState string
+
+// New and running requests are open; the others have ended.
+const (
+	RequestNew       RequestState = "new"
+	RequestRunning   RequestState = "running"
+	RequestDone      RequestState = "done"
+	RequestFailed    RequestState = "failed"
+	RequestWithdrawn RequestState = "withdrawn"
+)
+
 // Origin is the part of the checkpoint that says which history the LSN belongs
 // to. LSNs and system identifiers repeat after a restore; Incarnation does not.
 type Origin struct {
@@ -469,6 +532,8 @@ var (
 	ErrStandby = errors.New("another instance of the bridge holds the lease")
 	// ErrFenced: another instance has taken over; this one must exit.
 	ErrFenced = errors.New("another instance of the bridge has taken over")
+	// ErrNoRequest: the request has ended or was withdrawn.
+	ErrNoRequest = errors.New("the request is not open any more")
 )
 
 // StaleError says that the checkpoint is not where the batch expected it.

@@ -163,7 +163,12 @@ func (s *Sink) update(ctx context.Context, what string, epoch int64, set string,
 	if err != nil || found {
 		return err
 	}
-	// Another epoch, or no row at all.
+	return s.notMine(ctx, what)
+}
+
+// notMine says why the row wasn't found under an epoch: there is another one, or
+// no row at all.
+func (s *Sink) notMine(ctx context.Context, what string) error {
 	if _, err := s.Checkpoint(ctx); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

@@ -33,6 +33,9 @@ func (t *tx) Load(ctx context.Context, q *sink.Query) (*sink.Loaded, error) {
 		ops = append(ops, o)
 	}
 	ops = append(ops, t.s.loadMarks(q, l)...)
+	if q.Held != nil {
+		ops = append(ops, t.s.loadHeld(q.Held, l))
+	}
 	ops = append(ops, t.s.loadPaths(q.Paths, l)...)
 	for node, keys := range q.Waiting {
 		o, err := t.s.loadWaiting(node, keys, l)
@@ -159,20 +162,20 @@ func (s *Sink) loadMarks(q *sink.Query, l *sink.Loaded) []op {
 	}
 	args := [][]byte{arg(s.name), names.done(), keys.done()}
 	from := func(columns, table string) string {
-		return fmt.Sprintf(`SELECT x."table", x.key%s FROM `+keyed+`
+		return fmt.Sprintf(`SELECT x."table", x.key, %s FROM `+keyed+`
 			JOIN walbridge.%s AS x ON x.bridge = $1 AND x."table" = q.n AND x.key = q.k`, columns, table)
 	}
 	return []op{
-		{sql: from("", "deleted"), args: args, read: each(func(v [][]byte) error {
+		{sql: from("x.lsn", "deleted"), args: args, read: each(func(v [][]byte) error {
 			d := decoder{values: v}
 			rows := l.Rows[byName[d.text()]]
 			key := sink.Key(d.text())
 			row := rows[key]
-			row.Deleted = true
+			row.Deleted, row.DeletedAt = true, d.lsn()
 			rows[key] = row
 			return d.err
 		})},
-		{sql: from(", x.vals, x.reason, x.code, x.since, x.waiting", "held"), args: args, read: each(func(v [][]byte) error {
+		{sql: from("x.vals, x.reason, x.code, x.since, x.waiting", "held"), args: args, read: each(func(v [][]byte) error {
 			d := decoder{values: v}
 			table := byName[d.text()]
 			h := &sink.HeldRow{Table: table, Key: sink.Key(d.text()), Row: d.array(),

@@ -61,6 +61,7 @@ func (t *tx) apply(ctx context.Context, w *sink.Writes) error {
 		t.applyHold,
 		t.applyEntries,
 		t.applyCopied,
+		t.applyRequests,
 	}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {

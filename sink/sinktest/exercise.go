@@ -27,11 +27,15 @@ type Target struct {
 	Remove func(table *sink.Table, key sink.Key)
 	// Unique puts a unique constraint on a column.
 	Unique func(table *sink.Table, column string)
+	// Ask makes a request as the commands do, Request reads it back.
+	Ask     func(bridge, kind, args string) (id int64)
+	Request func(id int64) sink.Request
 }
 
 // Target returns m as Exercise wants it.
 func (m *Memory) Target() Target {
-	return Target{Open: m.Open, Rows: m.Rows, Entries: m.Entries, Put: m.Put, Remove: m.Remove, Unique: m.Unique}
+	return Target{Open: m.Open, Rows: m.Rows, Entries: m.Entries, Put: m.Put, Remove: m.Remove, Unique: m.Unique,
+		Ask: m.Ask, Request: m.Request}
 }
 
 // Exercise is the conformance suite of sink.Sink. newTarget makes a target for
@@ -68,6 +72,10 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"a value that was not sent is never written", (*world).unsent},
 		{"load sees what the batch has written", (*world).loadOwnWrites},
 		{"held rows come back as they were", (*world).heldRoundTrip},
+		{"held rows are found page by page", (*world).heldPages},
+		{"a request is open until it ends", (*world).requests},
+		{"a request is done with the rows that it changed", (*world).requestDone},
+		{"a fenced writer can't touch a request", (*world).requestFenced},
 		{"path values are followed to their end", (*world).paths},
 		{"waiting finds held rows over every path", (*world).waiting},
 		{"a tenant that changes takes its rows along", (*world).recompute},

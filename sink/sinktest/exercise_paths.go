@@ -276,7 +276,7 @@ func (w *world) releaseHeld() {
 	q := &sink.Query{Rows: map[*sink.Table][]sink.Key{w.messages: {"1", "4"}}}
 	want := map[sink.Key]sink.Stored{
 		"1": {Held: &sink.HeldRow{Table: w.messages, Key: "1", Row: row(1, 100, nil, 5, "five", "a"), Reason: sink.HeldTenant, Since: 77}},
-		"4": {Deleted: true, Held: &sink.HeldRow{Table: w.messages, Key: "4", Row: row(4, 100, nil, 5, "five", "d"), Reason: sink.HeldTenant, Since: 77}},
+		"4": {Deleted: true, DeletedAt: 9, Held: &sink.HeldRow{Table: w.messages, Key: "4", Row: row(4, 100, nil, 5, "five", "d"), Reason: sink.HeldTenant, Since: 77}},
 	}
 	if diff := gocmp.Diff(want, i.load(q).Rows[w.messages], sameTable); diff != "" {
 		w.Fatalf("held rows (-want +got):\n%s", diff)

@@ -411,7 +411,7 @@ func (w *world) loadOwnWrites() {
 		Mark:   []sink.Ref{{Table: w.contacts, Key: "3", LSN: 1}},
 	})
 	want := map[sink.Key]sink.Stored{
-		"1": {Row: row(1, 1, "A", nil)}, "3": {Row: row(3, 1, "c", nil), Deleted: true}, "4": {Row: row(4, 1, "d", 1)},
+		"1": {Row: row(1, 1, "A", nil)}, "3": {Row: row(3, 1, "c", nil), Deleted: true, DeletedAt: 1}, "4": {Row: row(4, 1, "d", 1)},
 	}
 	if diff := gocmp.Diff(want, load(w, tx, q).Rows[w.contacts]); diff != "" {
 		w.Fatalf("loaded (-want +got):\n%s", diff)

@@ -17,6 +17,8 @@ const (
 	OpRenew       Op = "renew"
 	OpRelease     Op = "release"
 	OpCopies      Op = "copies"
+	OpRequests    Op = "requests"
+	OpReport      Op = "report"
 	OpBegin       Op = "begin"
 	OpLoad        Op = "load"
 	OpApply       Op = "apply"

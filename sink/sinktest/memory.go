@@ -145,12 +145,15 @@ type data struct {
 	marks   map[id]cdc.LSN
 	copies  map[id]sink.CopyProgress
 	entries map[id]sink.Entry
+	// requests are keyed by their ids.
+	requests map[id]sink.Request
 }
 
 func newData() data {
 	return data{
 		rows: make(map[id]namedRow), held: make(map[id]sink.HeldRow), paths: make(map[id]sink.PathRow),
 		marks: make(map[id]cdc.LSN), copies: make(map[id]sink.CopyProgress), entries: make(map[id]sink.Entry),
+		requests: make(map[id]sink.Request),
 	}
 }
 

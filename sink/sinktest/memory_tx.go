@@ -66,6 +66,9 @@ func (t *memoryTx) Load(_ context.Context, q *sink.Query) (*sink.Loaded, error) 
 		for table, keys := range q.Rows {
 			l.Rows[table] = t.loadRows(table, keys)
 		}
+		if q.Held != nil {
+			t.loadHeld(q.Held, l)
+		}
 		for node, keys := range q.Paths {
 			for _, k := range keys {
 				t.loadPath(l, node, k)
@@ -92,7 +95,7 @@ func (t *memoryTx) loadRows(table *sink.Table, keys []sink.Key) map[sink.Key]sin
 		if r, ok := t.data.rows.get(t.row(table, k)); ok {
 			st.Row = r.project(table)
 		}
-		_, st.Deleted = t.data.marks.get(t.own(table.FullName(), k))
+		st.DeletedAt, st.Deleted = t.data.marks.get(t.own(table.FullName(), k))
 		if h, ok := t.data.held.get(t.own(table.FullName(), k)); ok {
 			h.Table = table
 			h.Row, h.Waiting = slices.Clone(h.Row), slices.Clone(h.Waiting)
@@ -103,6 +106,23 @@ func (t *memoryTx) loadRows(table *sink.Table, keys []sink.Key) map[sink.Key]sin
 		}
 	}
 	return rows
+}
+
+// loadHeld finds a page of held rows. Memory has room for rows of any size.
+func (t *memoryTx) loadHeld(q *sink.HeldQuery, l *sink.Loaded) {
+	for k, h := range t.data.held.all() {
+		if k.bridge != t.s.name || k.table != q.Table.FullName() ||
+			q.Reason != "" && h.Reason != q.Reason ||
+			len(q.Keys) > 0 && !slices.Contains(q.Keys, k.key) ||
+			q.After != nil && k.key <= *q.After {
+			continue
+		}
+		l.Held = append(l.Held, k.key)
+	}
+	slices.Sort(l.Held)
+	if l.MoreHeld = len(l.Held) > q.Limit; l.MoreHeld {
+		l.Held = l.Held[:q.Limit]
+	}
 }
 
 func (t *memoryTx) loadPath(l *sink.Loaded, node *sink.Node, k sink.Key) {

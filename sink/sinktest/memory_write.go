@@ -51,7 +51,7 @@ func (t *memoryTx) apply(w *sink.Writes) error {
 	for _, c := range w.Copied {
 		t.data.copies.put(t.own(c.Source, ""), cloneCopy(c))
 	}
-	return nil
+	return t.putRequests(w.Requests)
 }
 
 func (t *memoryTx) path(p *sink.PathWrite) error {

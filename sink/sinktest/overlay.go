@@ -70,18 +70,20 @@ func (l *layer[V]) clone() *layer[V] {
 
 // overlay is the data as a batch sees it.
 type overlay struct {
-	rows    *layer[namedRow]
-	held    *layer[sink.HeldRow]
-	paths   *layer[sink.PathRow]
-	marks   *layer[cdc.LSN]
-	copies  *layer[sink.CopyProgress]
-	entries *layer[sink.Entry]
+	rows     *layer[namedRow]
+	held     *layer[sink.HeldRow]
+	paths    *layer[sink.PathRow]
+	marks    *layer[cdc.LSN]
+	copies   *layer[sink.CopyProgress]
+	entries  *layer[sink.Entry]
+	requests *layer[sink.Request]
 }
 
 func newOverlay(d *data) *overlay {
 	return &overlay{
 		rows: newLayer(d.rows), held: newLayer(d.held), paths: newLayer(d.paths),
 		marks: newLayer(d.marks), copies: newLayer(d.copies), entries: newLayer(d.entries),
+		requests: newLayer(d.requests),
 	}
 }
 
@@ -89,6 +91,7 @@ func (o *overlay) clone() *overlay {
 	return &overlay{
 		rows: o.rows.clone(), held: o.held.clone(), paths: o.paths.clone(),
 		marks: o.marks.clone(), copies: o.copies.clone(), entries: o.entries.clone(),
+		requests: o.requests.clone(),
 	}
 }
 
@@ -99,4 +102,5 @@ func (o *overlay) commit() {
 	o.marks.commit()
 	o.copies.commit()
 	o.entries.commit()
+	o.requests.commit()
 }

@@ -3,6 +3,7 @@ package sinktest
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 // end there. url's role must not be subject to row security.
 func Postgres(t *testing.T, url string, open func(name string) sink.Sink) Target {
 	p := &database{t: t, url: url}
-	return Target{Open: open, Rows: p.rows, Entries: p.entries, Put: p.put, Remove: p.remove, Unique: p.unique}
+	return Target{Open: open, Rows: p.rows, Entries: p.entries, Put: p.put, Remove: p.remove, Unique: p.unique,
+		Ask: p.ask, Request: p.request}
 }
 
 type database struct {
@@ -128,4 +130,25 @@ func (d *database) remove(table *sink.Table, key sink.Key) {
 func (d *database) unique(table *sink.Table, column string) {
 	d.t.Helper()
 	d.exec(fmt.Sprintf("ALTER TABLE %s ADD UNIQUE (%s)", pg.Quote(table.Schema, table.Name), pg.Quote(column)))
+}
+
+func (d *database) ask(bridge, kind, args string) int64 {
+	d.t.Helper()
+	r := d.query("INSERT INTO walbridge.requests (bridge, kind, args) VALUES ($1, $2, $3) RETURNING id", bridge, kind, args)
+	return d.number(r[0][0])
+}
+
+func (d *database) request(id int64) sink.Request {
+	d.t.Helper()
+	r := d.query("SELECT id, kind, args, state, progress, error FROM walbridge.requests WHERE id = $1", id)[0]
+	return sink.Request{ID: d.number(r[0]), Kind: r[1].Text, Args: r[2].Text, State: sink.RequestState(r[3].Text), Progress: r[4].Text, Error: r[5].Text}
+}
+
+func (d *database) number(v cdc.Value) int64 {
+	d.t.Helper()
+	n, err := strconv.ParseInt(v.Text, 10, 64)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return n
 }
