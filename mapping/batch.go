@@ -37,6 +37,8 @@ type Batch struct {
 	touched []*rowState // changed since the last flush, in order
 	entries []sink.Entry
 	copied  []sink.CopyProgress
+	// requests are recorded with what they have done.
+	requests []sink.Request
 	// steps and passed are room that one transaction after the other uses.
 	steps  []step
 	passed []pathChange
@@ -248,3 +250,6 @@ func (b *Batch) newRow(n int) cdc.Row {
 
 // Progress stores how far the copy of a table has come, with this batch.
 func (b *Batch) Progress(p sink.CopyProgress) { b.copied = append(b.copied, p) }
+
+// Request records how far a request has come, with this batch.
+func (b *Batch) Request(r sink.Request) { b.requests = append(b.requests, r) }

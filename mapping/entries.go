@@ -224,11 +224,16 @@ func (w *work) truncateEntries(tr *truncation) {
 
 // emit gives an entry its number and its tenant.
 func (b *Batch) emit(d *draft, tenant string) {
+	b.number(entryID(b.incarnation, d.Commit, d.Seq, tenant), d, tenant)
+}
+
+// number makes an entry with the id.
+func (b *Batch) number(id string, d *draft, tenant string) {
 	b.Counters.AuditHead++
 	b.Counters.Entries++
 	n := strconv.FormatInt(b.Counters.AuditHead, 10)
 	e := sink.Entry{
-		ID:      entryID(b.incarnation, d.Commit, d.Seq, tenant),
+		ID:      id,
 		Tenant:  tenant,
 		Action:  d.Action,
 		Details: `{"by":"walbridge","n":` + n + "," + d.Rest + "}",
@@ -243,11 +248,14 @@ func (b *Batch) emit(d *draft, tenant string) {
 // entryID is UUIDv5 of what makes an entry unique, so that a batch that is
 // applied again makes the same ids.
 func entryID(incarnation string, commit cdc.LSN, seq uint32, tenant string) string {
+	return nameID(incarnation, strconv.FormatUint(uint64(commit), 16)+"/"+strconv.FormatUint(uint64(seq), 10)+"/"+tenant)
+}
+
+func nameID(incarnation, name string) string {
 	ns, err := uuid.Parse(incarnation)
 	if err != nil {
 		ns = uuid.NameSpaceOID
 	}
-	name := strconv.FormatUint(uint64(commit), 16) + "/" + strconv.FormatUint(uint64(seq), 10) + "/" + tenant
 	return uuid.NewSHA1(ns, []byte(name)).String()
 }
 
@@ -283,12 +291,7 @@ func userText(v cdc.Value) *string {
 // rest writes the details behind "n".
 func (w *work) rest(it *item, op string, changed []change, along []sink.Moved) []byte {
 	s := it.source
-	buf := make([]byte, 0, 256)
-	name := s.Name
-	if s.Schema != "public" {
-		name = s.FullName()
-	}
-	buf = appendString(append(buf, `"table":`...), name)
+	buf := appendTable(make([]byte, 0, 256), s)
 	if op != "truncate" {
 		buf = append(buf, `,"key":{`...)
 		for i, k := range s.Key {
@@ -321,6 +324,15 @@ func (w *work) rest(it *item, op string, changed []change, along []sink.Moved) [
 		buf = append(buf, '}')
 	}
 	return appendMoved(buf, along)
+}
+
+// appendTable names the source table of an entry.
+func appendTable(buf []byte, s *Source) []byte {
+	name := s.Name
+	if s.Schema != "public" {
+		name = s.FullName()
+	}
+	return appendString(append(buf, `"table":`...), name)
 }
 
 // appendMoved sums the rows that moved along by table and direction.
@@ -456,12 +468,7 @@ func appendString(buf []byte, s string) []byte {
 
 // copyRest writes the details of a finished copy behind "n".
 func (w *work) copyRest(it *item, rows int64) []byte {
-	name := it.source.Name
-	if it.source.Schema != "public" {
-		name = it.source.FullName()
-	}
-	buf := appendString([]byte(`"table":`), name)
-	buf = append(buf, `,"op":"copy"`...)
+	buf := append(appendTable(nil, it.source), `,"op":"copy"`...)
 	buf = appendString(append(buf, `,"lsn":`...), w.t.Commit.String())
 	return strconv.AppendInt(append(buf, `,"rows":`...), rows, 10)
 }

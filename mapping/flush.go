@@ -22,6 +22,7 @@ func (b *Batch) Flush(ctx context.Context) error {
 	b.touched = b.touched[:0]
 	w.out.Entries, b.entries = b.entries, nil
 	w.out.Copied, b.copied = b.copied, nil
+	w.out.Requests, b.requests = b.requests, nil
 	return w.apply(ctx)
 }
 
@@ -229,7 +230,7 @@ func (w *writer) apply(ctx context.Context) error {
 
 func (w *writer) empty() bool {
 	o := &w.out
-	return len(o.Paths)+len(o.Unhold)+len(o.Delete)+len(o.Rows)+len(o.Mark)+len(o.Unmark)+len(o.Hold)+len(o.Entries)+len(o.Copied) == 0
+	return len(o.Paths)+len(o.Unhold)+len(o.Delete)+len(o.Rows)+len(o.Mark)+len(o.Unmark)+len(o.Hold)+len(o.Entries)+len(o.Copied)+len(o.Requests) == 0
 }
 
 func allColumns(t *sink.Table) []int {

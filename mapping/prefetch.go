@@ -88,23 +88,27 @@ func (n *needs) derived(t *Target, in cdc.Row) {
 			if len(l.Steps) == 0 || len(col.Own) == 0 {
 				continue
 			}
-			v := in[col.Own[0]]
-			for _, step := range l.Steps {
-				if v.Kind != cdc.Text {
-					break
-				}
-				k := pathKey{step.Node, sink.Key(v.Text)}
-				p, present, ok := n.b.known(k)
-				if !ok {
-					n.paths[k] = true
-					break
-				}
-				if !present {
-					break
-				}
-				v = p.Values[step.Column]
-			}
+			n.follow(l, in[col.Own[0]])
 		}
+	}
+}
+
+// follow notes the first unknown key of a path that begins at v.
+func (n *needs) follow(l *sink.Lookup, v cdc.Value) {
+	for _, step := range l.Steps {
+		if v.Kind != cdc.Text {
+			return
+		}
+		k := pathKey{step.Node, sink.Key(v.Text)}
+		p, present, ok := n.b.known(k)
+		if !ok {
+			n.paths[k] = true
+			return
+		}
+		if !present {
+			return
+		}
+		v = p.Values[step.Column]
 	}
 }
 

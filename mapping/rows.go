@@ -69,7 +69,7 @@ func newRowState(s *Source, key sink.Key, stored sink.Stored, ok bool) *rowState
 	case stored.Row != nil:
 		st.was = version{place: inTable, row: stored.Row}
 	}
-	st.was.deleted = stored.Deleted
+	st.was.deleted, st.deletedAt = stored.Deleted, stored.DeletedAt
 	st.now = st.was
 	return st
 }
