@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -295,7 +296,8 @@ func (w *work) writeOneByOne(ctx context.Context) error {
 			s.st.now = held
 		}
 	}
-	w.b.touched = w.b.touched[:0]
+	// What is left are rows that entries of earlier transactions wait with.
+	w.b.touched = slices.DeleteFunc(w.b.touched, func(st *rowState) bool { return !st.touched })
 	return nil
 }
 

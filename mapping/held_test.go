@@ -117,10 +117,20 @@ func (n *notebook) batch(careful bool, lsn cdc.LSN, f func(*Batch) error) error 
 // target has refused one.
 func (n *notebook) stream(changes ...cdc.Change) {
 	n.Helper()
-	n.xid++
-	commit := n.cp.LSN + 8
-	t := &cdc.Transaction{XID: n.xid, Commit: commit, End: commit + 8, Time: time.Unix(int64(n.xid), 0), Changes: changes, First: true, Last: true}
-	if err := n.batch(true, t.End, func(b *Batch) error { return b.Transactions(n.Context(), []*cdc.Transaction{t}) }); err != nil {
+	n.streamAll(changes)
+}
+
+// streamAll applies several source transactions in one batch.
+func (n *notebook) streamAll(transactions ...[]cdc.Change) {
+	n.Helper()
+	var all []*cdc.Transaction
+	end := n.cp.LSN
+	for _, changes := range transactions {
+		n.xid++
+		all = append(all, &cdc.Transaction{XID: n.xid, Commit: end + 8, End: end + 16, Time: time.Unix(int64(n.xid), 0), Changes: changes, First: true, Last: true})
+		end += 16
+	}
+	if err := n.batch(true, end, func(b *Batch) error { return b.Transactions(n.Context(), all) }); err != nil {
 		n.Fatal(err)
 	}
 }
@@ -232,6 +242,25 @@ func (n *notebook) fill() {
 	n.wantRows("1/1/10/good")
 	n.wantEntries("10 note.created 1 insert")
 	n.wantHeld(3)
+}
+
+// The entries of a refused row are kept, also when more follows in its batch.
+func TestHeld_EntriesWait(t *testing.T) {
+	t.Parallel()
+	n := newNotebook(t)
+	n.refuse(map[string]string{"bad": "23514"})
+	n.stream(n.change(cdc.Insert, n.inbox, 1, 10))
+	n.streamAll(
+		[]cdc.Change{n.change(cdc.Insert, n.note, 1, 1, "bad"), n.change(cdc.Insert, n.note, 2, 1, "bad")},
+		[]cdc.Change{n.change(cdc.Insert, n.note, 3, 1, "good")},
+		[]cdc.Change{n.change(cdc.Update, n.note, 2, 1, "good")},
+	)
+	n.wantRows("2/1/10/good", "3/1/10/good")
+	n.wantHeld(1)
+	if h := n.stored("1").Held; h == nil || len(h.Waiting) != 1 {
+		t.Errorf("the refused note is held as %+v", h)
+	}
+	n.wantEntries("10 note.created 3 insert", "10 note.created 2 insert", "10 note.updated 2 update")
 }
 
 func TestRetryHeld(t *testing.T) {
