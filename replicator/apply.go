@@ -38,6 +38,8 @@ type applier struct {
 	// carefulAt is the commit of a sliced transaction of which the target has
 	// refused a row.
 	carefulAt *cdc.LSN
+	// task is the operator's request that is being worked on, if there is one.
+	task *task
 
 	trouble trouble
 	// batches have been committed since they were last reported.
@@ -74,6 +76,11 @@ func (a *applier) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 			if err := a.renew(work); err != nil {
+				return err
+			}
+			a.poll(work)
+		case <-a.due():
+			if err := a.serve(ctx, work); err != nil {
 				return err
 			}
 		case <-a.stream.Ready():
@@ -237,20 +244,29 @@ func (a *applier) attempt(ctx context.Context, group []*cdc.Transaction, p *piec
 			return err
 		}
 	}
+	if err := a.commit(ctx, tx, b, last.End, a.lastHeartbeat(group)); err != nil {
+		return err
+	}
+	if p != nil {
+		a.settlePiece(p, k)
+	}
+	return nil
+}
+
+// commit writes what is due of the batch and makes it durable, with the
+// checkpoint at lsn.
+func (a *applier) commit(ctx context.Context, tx sink.Tx, b *mapping.Batch, lsn cdc.LSN, beat sink.Heartbeat) error {
 	for _, progress := range a.copy.progressDue() {
 		b.Progress(progress)
 	}
 	if err := b.Flush(ctx); err != nil {
 		return err
 	}
-	progress := sink.Progress{LSN: last.End, Heartbeat: a.lastHeartbeat(group), Counters: b.Counters, State: a.state()}
-	if err := tx.Commit(ctx, progress); err != nil {
+	p := sink.Progress{LSN: lsn, Heartbeat: beat, Counters: b.Counters, State: a.state()}
+	if err := tx.Commit(ctx, p); err != nil {
 		return err
 	}
-	a.committed(b, progress)
-	if p != nil {
-		a.settlePiece(p, k)
-	}
+	a.committed(b, p)
 	return nil
 }
 
@@ -261,7 +277,7 @@ func (a *applier) committed(b *mapping.Batch, p sink.Progress) {
 	b.Committed()
 	a.copy.progressStored()
 	a.cp.LSN, a.cp.Heartbeat, a.cp.Counters = p.LSN, p.Heartbeat, p.Counters
-	a.position = p.LSN
+	a.position = max(a.position, p.LSN) // keepalives may have brought it further
 	a.batches++
 	a.stream.Confirm(p.Heartbeat.Commit)
 }
@@ -299,19 +315,11 @@ func (a *applier) slice(ctx, work context.Context, tx *cdc.Transaction) error {
 	if l.skip {
 		return nil
 	}
-	for _, progress := range a.copy.progressDue() {
-		l.batch.Progress(progress)
-	}
-	if err := l.batch.Flush(work); err != nil {
-		return a.sliceError(tx, err)
-	}
-	progress := sink.Progress{LSN: tx.End, Heartbeat: a.cp.Heartbeat, Counters: l.batch.Counters, State: a.state()}
-	if err := l.tx.Commit(work, progress); err != nil {
+	if err := a.commit(work, l.tx, l.batch, tx.End, a.cp.Heartbeat); err != nil {
 		a.rollback(l.tx)
 		return a.sliceError(tx, err)
 	}
 	*a.carefulAt = 0
-	a.committed(l.batch, progress)
 	return nil
 }
 

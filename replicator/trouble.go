@@ -129,6 +129,7 @@ func (a *applier) overcome() {
 
 // outcome reads the checkpoint to learn whether a batch that ended at end has
 // been committed after all. The batch is never sent again before that is known.
+// Work beside the stream ends where it began; of that only the counters tell.
 func (a *applier) outcome(ctx context.Context, end cdc.LSN) (bool, error) {
 	for {
 		cp, err := a.sink.Checkpoint(ctx)
@@ -142,6 +143,7 @@ func (a *applier) outcome(ctx context.Context, end cdc.LSN) (bool, error) {
 		case cp.Epoch != a.cp.Epoch:
 			return false, sink.ErrFenced
 		case cp.LSN == a.cp.LSN:
+			a.cp = cp
 			return false, nil
 		case cp.LSN == end:
 			a.cp = cp
