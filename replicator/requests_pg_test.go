@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pgtest"
@@ -219,6 +221,55 @@ func TestRequests_RefusedAgain(t *testing.T) {
 	w.want("given up", "SELECT (SELECT string_agg(key, ' ' ORDER BY key) FROM walbridge.held), held_rows, dropped_rows FROM walbridge.checkpoint", "1 500 | 2 | 2")
 	w.want("entries of 999", `SELECT action, details->>'op', details->>'request' FROM audit_logs WHERE details->'key' = '{"id": 999}' ORDER BY (details->>'n')::int`,
 		"item.created | insert | \\N\nitem.updated | update | \\N\nitem.dropped | skip | "+id)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A request waits while a large transaction has the target's one transaction
+// open.
+func TestRequests_LargeTransaction(t *testing.T) {
+	t.Parallel()
+	first, resume := make(chan struct{}), make(chan struct{})
+	s := &steps{before: func(n int64) error {
+		if n == 1 {
+			close(first)
+			<-resume
+		}
+		return nil
+	}}
+	w := newItems(t, s)
+	tune := w.tune
+	w.tune = func(o *replicator.Options) {
+		tune(o)
+		o.BatchRows = 10
+	}
+	r := w.start()
+	w.hold(r) // whose refusals end a session
+	before := r.status.Snapshot().Errors
+	id := w.ask(replicator.HeldRetry, "{}")
+	<-first
+	w.exec("INSERT INTO item SELECT n, 1, 'good' FROM generate_series(10001, 12000) n")
+	lsn := pgtest.QueryValue(t, w.src, "SELECT pg_current_wal_insert_lsn()")
+	pgtest.Eventually(t, "the transaction's arrival", patience, func() error {
+		if got := pgtest.QueryValue(t, w.src, "SELECT sent_lsn >= '"+lsn+"' FROM pg_stat_replication"); got != "t" {
+			return errors.New("not sent yet")
+		}
+		return nil
+	})
+	close(resume)
+	if got, want := w.ended(id), fmt.Sprintf(`done | {"released":%d,"refused":{},"waiting":0,"dropped":0} | `, refused); got != want {
+		t.Errorf("the request is %s, want %s", got, want)
+	}
+	w.catchUp(r)
+	w.want("rows", "SELECT count(*), (SELECT held_rows FROM walbridge.checkpoint) FROM items", fmt.Sprintf("%d | 0", refused+2000))
+	w.want("entries", `SELECT count(*), count(DISTINCT details->>'n'), max((details->>'n')::int) FROM audit_logs`, fmt.Sprintf("%d | %[1]d | %[1]d", refused+2000))
+	if n := s.n.Load(); n != 2 {
+		t.Errorf("%d steps were tried, want 2", n)
+	}
+	if diff := cmp.Diff(before, r.status.Snapshot().Errors); diff != "" {
+		t.Errorf("the session has failed (-before +after):\n%s", diff)
+	}
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
