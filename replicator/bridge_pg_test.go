@@ -71,7 +71,7 @@ func (w *world) options() replicator.Options {
 		Name: "walbridge", SourceURL: w.src, File: w.file,
 		Compile: mapping.CompileOptions{Audit: mapping.Audit{MaxValue: 8192}},
 		OpenSink: func(ctx context.Context) (sink.Sink, error) {
-			return postgres.Open(ctx, w.dst, "walbridge", log)
+			return postgres.Open(ctx, postgres.Options{URL: w.dst, Name: "walbridge"}, log)
 		},
 		TargetCatalog: func(ctx context.Context, tables []pg.TableName) (*pg.Catalog, error) {
 			conn, err := pg.Connect(ctx, w.dst, pg.Options{Side: pg.Target})

@@ -153,7 +153,7 @@ func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.S
 		File:              file,
 		Compile:           compileOptions(cfg),
 		OpenSink: func(ctx context.Context) (sink.Sink, error) {
-			return postgres.Open(ctx, target, cfg.Name, log)
+			return postgres.Open(ctx, sinkOptions(cfg), log)
 		},
 		TargetCatalog: func(ctx context.Context, tables []pg.TableName) (*pg.Catalog, error) {
 			opts := cfg.TargetOptions()

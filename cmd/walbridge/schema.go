@@ -113,7 +113,7 @@ func (c *schemaTargetCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer target.Close(context.WithoutCancel(ctx))
-	s, err := schema.Target(ctx, source, target, cfg.Target.URL.Reveal(), opts)
+	s, err := schema.Target(ctx, source, target, sinkOptions(cfg), opts)
 	if err != nil {
 		return err
 	}

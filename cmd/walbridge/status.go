@@ -127,7 +127,7 @@ func (k *asker) ask(ctx context.Context) (n status.Snapshot, whose string, err e
 			return connect(ctx, k.cfg, pg.Source, "walbridge status")
 		},
 		OpenTarget: func(ctx context.Context) (sink.Sink, error) {
-			return postgres.Open(ctx, k.cfg.Target.URL.Reveal(), k.cfg.Name, k.log)
+			return postgres.Open(ctx, sinkOptions(k.cfg), k.log)
 		},
 	})
 	if err != nil {

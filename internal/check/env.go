@@ -134,7 +134,7 @@ func (e *Env) lacks(ctx context.Context, needs Need) string {
 // called here.
 func (e *Env) openSink(ctx context.Context) (err error) {
 	if e.sink == nil {
-		e.sink, err = postgres.Open(ctx, e.TargetURL, e.Name, discard)
+		e.sink, err = postgres.Open(ctx, postgres.Options{URL: e.TargetURL, Name: e.Name, InsecureTLS: e.target.opts.InsecureTLS}, discard)
 	}
 	return err
 }

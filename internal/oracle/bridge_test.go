@@ -75,7 +75,7 @@ func (w *world) startBridge() (*bridge, error) {
 	opts := replicator.Options{
 		Name: "walbridge", SourceURL: w.src, File: file, Compile: w.compileOptions(),
 		OpenSink: func(ctx context.Context) (sink.Sink, error) {
-			s, err := postgres.Open(ctx, w.dst, "walbridge", log)
+			s, err := postgres.Open(ctx, postgres.Options{URL: w.dst, Name: "walbridge"}, log)
 			if err != nil {
 				return nil, err
 			}

@@ -22,7 +22,7 @@ import (
 func newTarget(t *testing.T) (url string, bridge sink.Sink, epoch int64) {
 	t.Helper()
 	url = pgtest.Start(t).URL("postgres")
-	bridge, err := postgres.Open(t.Context(), url, "b", slog.New(slog.DiscardHandler))
+	bridge, err := postgres.Open(t.Context(), postgres.Options{URL: url, Name: "b"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

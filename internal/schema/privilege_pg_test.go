@@ -85,7 +85,7 @@ func (w *world) apply() {
 		w.Fatal(err)
 	}
 	o.Role = schema.TargetRole
-	if s, err = schema.Target(ctx, src, dst, w.dst, o); err != nil {
+	if s, err = schema.Target(ctx, src, dst, postgres.Options{URL: w.dst, Name: o.Name}, o); err != nil {
 		w.Fatal(err)
 	}
 	if err := s.Apply(ctx, w.dst, pg.Options{Side: pg.Target}); err != nil {
@@ -122,8 +122,10 @@ func (w *world) start(via func(url string) string) *running {
 	r := &running{w: w, status: status.New("test"), cancel: cancel, done: make(chan struct{})}
 	opts := replicator.Options{
 		Name: name, SourceURL: source, File: w.file, Manual: w.manual, Status: r.status, Log: log,
-		Compile:  mapping.CompileOptions{Audit: mapping.Audit{MaxValue: 8192}},
-		OpenSink: func(ctx context.Context) (sink.Sink, error) { return postgres.Open(ctx, target, name, log) },
+		Compile: mapping.CompileOptions{Audit: mapping.Audit{MaxValue: 8192}},
+		OpenSink: func(ctx context.Context) (sink.Sink, error) {
+			return postgres.Open(ctx, postgres.Options{URL: target, Name: name}, log)
+		},
 		TargetCatalog: func(ctx context.Context, tables []pg.TableName) (*pg.Catalog, error) {
 			conn, err := pg.Connect(ctx, target, pg.Options{Side: pg.Target})
 			if err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/walbridge/walbridge/sink/postgres"
 )
 
-// Target makes the script for the target, which url leads to. The columns' types
+// Target makes the script for the target, which opts lead to. The columns' types
 // come from the source; the target may be empty.
-func Target(ctx context.Context, source, target *pgx.Conn, url string, o Options) (*Script, error) {
+func Target(ctx context.Context, source, target *pgx.Conn, opts postgres.Options, o Options) (*Script, error) {
 	m, _, err := compile(ctx, o, source, target)
 	if err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func Target(ctx context.Context, source, target *pgx.Conn, url string, o Options
 	if err != nil {
 		return nil, err
 	}
-	statements, notes, err := postgres.Script(ctx, url, o.Name, o.Role, m.Schema)
+	statements, notes, err := postgres.Script(ctx, opts, o.Role, m.Schema)
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func fixture(t *testing.T) (c *pgtest.Cluster, template string) {
 	src, dst, m := open(t, url)
 	defer src.Close(context.WithoutCancel(t.Context()))
 	defer dst.Close(context.WithoutCancel(t.Context()))
-	s, err := postgres.Open(t.Context(), url, verify.DefaultName, log)
+	s, err := postgres.Open(t.Context(), postgres.Options{URL: url, Name: verify.DefaultName}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func newBenchTarget(b *testing.B) *benchTarget {
 		Entries: &sink.EntryTable{Schema: "public", Name: "audit_logs", ID: "id", Tenant: "provedor_id", User: "user_id",
 			Action: "action", Details: "details", Time: "timestamp"}}
 	var err error
-	if t.s, err = postgres.Open(b.Context(), t.url, "bench", slog.New(slog.DiscardHandler)); err != nil {
+	if t.s, err = postgres.Open(b.Context(), postgres.Options{URL: t.url, Name: "bench"}, slog.New(slog.DiscardHandler)); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = t.s.Close(context.Background()) })

@@ -54,8 +54,8 @@ const closeWait = time.Second
 // Sink implements sink.Sink. It connects by itself whenever its connection is
 // dead, and never sends anything twice.
 type Sink struct {
-	url    string
-	name   string
+	opts   Options
+	name   string // of opts
 	log    *slog.Logger
 	conn   *pgconn.PgConn
 	pooled bool
@@ -76,11 +76,19 @@ type Sink struct {
 
 var _ sink.Sink = (*Sink)(nil)
 
-// Open connects to the target that url names. name is the bridge's: the key of
-// its checkpoint row and of everything that the private schema keeps for it, so
-// that several bridges can share a target.
-func Open(ctx context.Context, url, name string, log *slog.Logger) (sink.Sink, error) {
-	s := &Sink{url: url, name: name, log: log}
+// Options say where the target is, and whose it is to be.
+type Options struct {
+	URL string
+	// Name is the bridge's: the key of its checkpoint row and of everything that
+	// the private schema keeps for it, so that several bridges can share a target.
+	Name string
+	// InsecureTLS as in pg.Options.
+	InsecureTLS bool
+}
+
+// Open connects to the target.
+func Open(ctx context.Context, opts Options, log *slog.Logger) (sink.Sink, error) {
+	s := &Sink{opts: opts, name: opts.Name, log: log}
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -95,7 +103,9 @@ func (s *Sink) connect(ctx context.Context) error {
 	if s.conn != nil && !s.conn.IsClosed() {
 		return nil
 	}
-	conn, err := pg.Connect(ctx, s.url, pg.Options{Side: pg.Target, Settings: settings})
+	conn, err := pg.Connect(ctx, s.opts.URL, pg.Options{
+		Side: pg.Target, Application: s.name, InsecureTLS: s.opts.InsecureTLS, Settings: settings,
+	})
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func newCluster(t *testing.T, opts ...pgtest.Option) *pgtest.Cluster {
 
 func open(t *testing.T, url, name string) sink.Sink {
 	t.Helper()
-	s, err := postgres.Open(t.Context(), url, name, slog.New(slog.DiscardHandler))
+	s, err := postgres.Open(t.Context(), postgres.Options{URL: url, Name: name}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}

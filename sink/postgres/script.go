@@ -16,8 +16,8 @@ import (
 // the target, whose role has no rights but those that it needs. They may run again
 // at any time. Tables that are there keep their rights and their row security; the
 // notes say what somebody should know about them.
-func Script(ctx context.Context, url, name, role string, schema *sink.Schema) (script []pg.Statement, notes []string, err error) {
-	s := &Sink{url: url, name: name, log: slog.New(slog.DiscardHandler)}
+func Script(ctx context.Context, opts Options, role string, schema *sink.Schema) (script []pg.Statement, notes []string, err error) {
+	s := &Sink{opts: opts, name: opts.Name, log: slog.New(slog.DiscardHandler)}
 	if err := s.connect(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -34,7 +34,7 @@ func Script(ctx context.Context, url, name, role string, schema *sink.Schema) (s
 		return nil, nil, err
 	}
 	return slices.Concat(
-		privateScript(name, schema, has),
+		privateScript(s.name, schema, has),
 		tableScript(tables),
 		privateGrants(role),
 		s.tableGrants(schema, tables, role),
