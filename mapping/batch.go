@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -19,8 +21,8 @@ type Batch struct {
 	e   *Engine
 	tx  Tx
 	cov Coverage
-	// incarnation is the namespace of the entries' ids.
-	incarnation string
+	// space is the namespace of the entries' ids: the incarnation.
+	space uuid.UUID
 	// Counters are the checkpoint's, moved on by this batch.
 	Counters sink.Counters
 	// careful writes row by row in the order of the source, to find those that
@@ -43,7 +45,8 @@ type Batch struct {
 	steps  []step
 	passed []pathChange
 	// slab is room for rows, cut off piece by piece.
-	slab cdc.Row
+	slab    cdc.Row
+	scratch scratch
 	// user is who acts in the current transaction, by a logical message.
 	user cdc.Value
 	// BadMessages counts logical messages for the bridge that it can't read.
@@ -65,8 +68,12 @@ func (e *Engine) Begin(tx Tx, opts BatchOptions) *Batch {
 	if opts.Coverage == nil {
 		opts.Coverage = everything{}
 	}
+	space, err := uuid.Parse(opts.Incarnation)
+	if err != nil {
+		space = uuid.NewSHA1(uuid.NameSpaceOID, []byte(opts.Incarnation))
+	}
 	return &Batch{
-		e: e, tx: tx, cov: opts.Coverage, incarnation: opts.Incarnation,
+		e: e, tx: tx, cov: opts.Coverage, space: space,
 		Counters: opts.Counters, careful: opts.Careful,
 		paths: map[pathKey]*pathState{},
 		rows:  map[*Source]map[sink.Key]*rowState{},

@@ -1,11 +1,9 @@
 package mapping
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"crypto/sha1"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -28,7 +26,7 @@ type draft struct {
 	// it became held. It may be the one that it comes back to.
 	Sent []string `json:"sent,omitempty"`
 	// Rest is the details object behind "n", without its opening brace.
-	Rest string `json:"rest"`
+	Rest rest `json:"rest"`
 }
 
 // writeEntries makes the entries of the transaction, in the order of its
@@ -60,7 +58,7 @@ func (w *work) stepEntries(s *step, moved *moves) error {
 	t := s.item.source.Target
 	action := t.action(s)
 	changed := w.b.changed(s)
-	if s.op == cdc.Update && s.prev.row != nil && changed == nil && !w.b.e.m.Audit.Unchanged {
+	if s.op == cdc.Update && s.prev.row != nil && len(changed) == 0 && !w.b.e.m.Audit.Unchanged {
 		return nil
 	}
 	last := &s.st.now
@@ -70,29 +68,18 @@ func (w *work) stepEntries(s *step, moved *moves) error {
 	final := last.tenant(t.Table)
 	along := w.along(moved, s.item)
 	d := draft{Commit: w.t.Commit, Seq: s.item.c.Ordinal, Action: action, User: w.user(s), Time: w.t.Time}
-	d.Rest = string(w.rest(s.item, opName(s.op), changed, along))
-	tenants := make([]cdc.Value, 0, 2)
-	if final.Kind == cdc.Text && last.place != inHeld {
-		tenants = append(tenants, final)
-	}
-	add := func(v cdc.Value) {
-		for _, have := range tenants {
-			if have == v {
-				return
-			}
-		}
-		if v.Kind == cdc.Text {
-			tenants = append(tenants, v)
-		}
+	var few [2]cdc.Value
+	tenants := few[:0]
+	if last.place != inHeld {
+		tenants = withTenant(tenants, final)
 	}
 	if s.prev.place == inTable {
 		if from := s.prev.tenant(t.Table); from != s.next.tenant(t.Table) || s.st.now.place == nowhere {
-			add(from)
+			tenants = withTenant(tenants, from)
 		}
 	}
 	for _, m := range along {
-		add(m.From)
-		add(m.To)
+		tenants = withTenant(withTenant(tenants, m.From), m.To)
 	}
 	// A row that is held no longer brings along the entries that waited for it.
 	if len(s.st.waiting) > 0 && s.st.now.place == inTable {
@@ -101,18 +88,31 @@ func (w *work) stepEntries(s *step, moved *moves) error {
 		}
 		s.st.waiting = nil
 	}
+	// The entries of before have been made: the text of this one has no other
+	// place than theirs.
+	d.Rest = w.rest(s.item, opName(s.op), changed, along)
 	for _, tenant := range tenants {
 		w.b.emit(&d, tenant.Text)
-		d.Sent = append(d.Sent, tenant.Text)
 	}
 	if last.place == inHeld && s.st.now.place == inHeld {
-		return w.wait(s.st, &d)
+		return w.wait(s.st, d, tenants)
 	}
 	return nil
 }
 
-// wait leaves an entry with its held row.
-func (w *work) wait(st *rowState, d *draft) error {
+// withTenant adds a tenant to a list that hasn't got it yet. Null is none.
+func withTenant(list []cdc.Value, v cdc.Value) []cdc.Value {
+	if v.Kind != cdc.Text || slices.Contains(list, v) {
+		return list
+	}
+	return append(list, v)
+}
+
+// wait leaves an entry with its held row. sent have it already.
+func (w *work) wait(st *rowState, d draft, sent []cdc.Value) error {
+	for _, tenant := range sent {
+		d.Sent = append(d.Sent, tenant.Text)
+	}
 	text, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("encode a waiting entry: %w", err)
@@ -169,7 +169,7 @@ func (w *work) pathEntries(moved *moves, next int, upto uint32) int {
 			continue
 		}
 		d := draft{Commit: w.t.Commit, Seq: p.ordinal, Action: p.item.source.entity() + ".moved", User: userText(p.item.user), Time: w.t.Time}
-		d.Rest = string(w.rest(p.item, "move", w.pathChanged(p), along))
+		d.Rest = w.rest(p.item, "move", w.pathChanged(p), along)
 		seen := map[cdc.Value]bool{{}: true}
 		for _, m := range along {
 			for _, v := range []cdc.Value{m.From, m.To} {
@@ -216,7 +216,7 @@ func (w *work) truncateEntries(tr *truncation) {
 	d := draft{Commit: w.t.Commit, Seq: tr.item.c.Ordinal, Action: t.Audit.Entity + ".truncated", User: userText(tr.item.user), Time: w.t.Time}
 	for _, m := range tr.moved {
 		if m.From.Kind == cdc.Text {
-			d.Rest = string(w.rest(tr.item, "truncate", nil, nil)) + `,"rows":` + strconv.FormatInt(m.Rows, 10)
+			d.Rest = strconv.AppendInt(append(w.rest(tr.item, "truncate", nil, nil), `,"rows":`...), m.Rows, 10)
 			w.b.emit(&d, m.From.Text)
 		}
 	}
@@ -224,39 +224,37 @@ func (w *work) truncateEntries(tr *truncation) {
 
 // emit gives an entry its number and its tenant.
 func (b *Batch) emit(d *draft, tenant string) {
-	b.number(entryID(b.incarnation, d.Commit, d.Seq, tenant), d, tenant)
+	b.number(b.entryID(d.Commit, d.Seq, tenant), d, tenant)
 }
 
 // number makes an entry with the id.
 func (b *Batch) number(id string, d *draft, tenant string) {
 	b.Counters.AuditHead++
 	b.Counters.Entries++
-	n := strconv.FormatInt(b.Counters.AuditHead, 10)
-	e := sink.Entry{
-		ID:      id,
-		Tenant:  tenant,
-		Action:  d.Action,
-		Details: `{"by":"walbridge","n":` + n + "," + d.Rest + "}",
-		Time:    d.Time,
-	}
+	e := sink.Entry{ID: id, Tenant: tenant, Action: d.Action, Details: b.details(b.Counters.AuditHead, d.Rest), Time: d.Time}
 	if d.User != nil {
 		e.User = cdc.TextValue(*d.User)
 	}
 	b.entries = append(b.entries, e)
 }
 
-// entryID is UUIDv5 of what makes an entry unique, so that a batch that is
-// applied again makes the same ids.
-func entryID(incarnation string, commit cdc.LSN, seq uint32, tenant string) string {
-	return nameID(incarnation, strconv.FormatUint(uint64(commit), 16)+"/"+strconv.FormatUint(uint64(seq), 10)+"/"+tenant)
+// entryID is of what makes an entry unique, so that a batch that is applied again
+// makes the same ids.
+func (b *Batch) entryID(commit cdc.LSN, seq uint32, tenant string) string {
+	name := strconv.AppendUint(b.scratch.id[:0], uint64(commit), 16)
+	name = strconv.AppendUint(append(name, '/'), uint64(seq), 10)
+	b.scratch.id = append(append(name, '/'), tenant...)
+	return b.nameID(b.scratch.id)
 }
 
-func nameID(incarnation, name string) string {
-	ns, err := uuid.Parse(incarnation)
-	if err != nil {
-		ns = uuid.NameSpaceOID
-	}
-	return uuid.NewSHA1(ns, []byte(name)).String()
+// nameID is the UUIDv5 of name in the incarnation's namespace (RFC 9562, 5.5).
+func (b *Batch) nameID(name []byte) string {
+	b.scratch.named = append(append(b.scratch.named[:0], b.space[:]...), name...)
+	sum := sha1.Sum(b.scratch.named)
+	id := uuid.UUID(sum[:16])
+	id[6] = id[6]&0x0f | 5<<4
+	id[8] = id[8]&0x3f | 0x80
+	return id.String()
 }
 
 func opName(op cdc.Op) string {
@@ -286,193 +284,4 @@ func userText(v cdc.Value) *string {
 		return nil
 	}
 	return &v.Text
-}
-
-// rest writes the details behind "n".
-func (w *work) rest(it *item, op string, changed []change, along []sink.Moved) []byte {
-	s := it.source
-	buf := appendTable(make([]byte, 0, 256), s)
-	if op != "truncate" {
-		buf = append(buf, `,"key":{`...)
-		for i, k := range s.Key {
-			if i > 0 {
-				buf = append(buf, ',')
-			}
-			buf = append(appendString(buf, k.Name), ':')
-			if k.Integer {
-				buf = append(buf, it.in[i].Text...)
-			} else {
-				buf = appendString(buf, it.in[i].Text)
-			}
-		}
-		buf = append(buf, '}')
-	}
-	buf = appendString(append(buf, `,"op":`...), op)
-	buf = appendString(append(buf, `,"lsn":`...), w.t.Commit.String())
-	buf = strconv.AppendUint(append(buf, `,"xid":`...), uint64(w.t.XID), 10)
-	buf = strconv.AppendUint(append(buf, `,"seq":`...), uint64(it.c.Ordinal), 10)
-	if len(changed) > 0 {
-		buf = append(buf, `,"changed":{`...)
-		for i, c := range changed {
-			if i > 0 {
-				buf = append(buf, ',')
-			}
-			buf = append(appendString(buf, c.column), ":["...)
-			buf = append(w.b.appendValue(buf, c.before), ',')
-			buf = append(w.b.appendValue(buf, c.after), ']')
-		}
-		buf = append(buf, '}')
-	}
-	return appendMoved(buf, along)
-}
-
-// appendTable names the source table of an entry.
-func appendTable(buf []byte, s *Source) []byte {
-	name := s.Name
-	if s.Schema != "public" {
-		name = s.FullName()
-	}
-	return appendString(append(buf, `"table":`...), name)
-}
-
-// appendMoved sums the rows that moved along by table and direction.
-func appendMoved(buf []byte, along []sink.Moved) []byte {
-	if len(along) == 0 {
-		return buf
-	}
-	buf = append(buf, `,"moved":[`...)
-	for i, m := range along {
-		if i > 0 {
-			buf = append(buf, ',')
-		}
-		buf = appendString(append(buf, `{"table":`...), m.Table.Name)
-		buf = appendNullable(append(buf, `,"from":`...), m.From)
-		buf = appendNullable(append(buf, `,"to":`...), m.To)
-		buf = strconv.AppendInt(append(buf, `,"rows":`...), m.Rows, 10)
-		buf = append(buf, '}')
-	}
-	return append(buf, ']')
-}
-
-// change is one column of an entry's changed object.
-type change struct {
-	column        string
-	before, after cdc.Value
-}
-
-// changed lists the mapped columns that a step changed, as far as entries show
-// values.
-func (b *Batch) changed(s *step) []change {
-	t := s.item.source.Target
-	values := b.e.m.Audit.Values
-	before, after := s.prev.row, s.next.row
-	switch s.op {
-	case cdc.Insert:
-		if values != AuditAll {
-			return nil
-		}
-		before = nil
-	case cdc.Delete:
-		// A row that stays can be looked up; its values need not be in the log.
-		if s.next.place != nowhere {
-			return nil
-		}
-		after = nil
-	default:
-		if before == nil {
-			return nil
-		}
-	}
-	var out []change
-	for i := range t.Columns {
-		var c change
-		if before != nil {
-			c.before = before[i]
-		}
-		if after != nil {
-			c.after = after[i]
-		}
-		if c.before == c.after {
-			continue
-		}
-		if values == AuditNone || t.Audit.Hidden[i] {
-			// That something changed counts; what it was is left out.
-			c.before, c.after = cdc.Value{}, cdc.Value{}
-		}
-		c.column = t.Table.Columns[i].Name
-		out = append(out, c)
-	}
-	return out
-}
-
-// pathChanged lists the path values that a change of a followed table altered.
-func (w *work) pathChanged(p *pathChange) []change {
-	now := w.b.paths[p.key].now
-	if !p.had {
-		return nil
-	}
-	var out []change
-	for i, name := range p.key.node.Columns {
-		if p.before.Values[i] != now.Values[i] {
-			out = append(out, change{column: name, before: p.before.Values[i], after: now.Values[i]})
-		}
-	}
-	return out
-}
-
-// appendValue writes a value for the log: as text or null, a large one as its
-// size and hash.
-func (b *Batch) appendValue(buf []byte, v cdc.Value) []byte {
-	limit := b.e.m.Audit.MaxValue
-	if v.Kind == cdc.Text && limit > 0 && len(v.Text) > limit {
-		sum := sha256.Sum256([]byte(v.Text))
-		buf = strconv.AppendInt(append(buf, `{"bytes":`...), int64(len(v.Text)), 10)
-		buf = append(buf, `,"sha256":"`...)
-		return append(hex.AppendEncode(buf, sum[:]), `"}`...)
-	}
-	return appendNullable(buf, v)
-}
-
-func appendNullable(buf []byte, v cdc.Value) []byte {
-	if v.Kind != cdc.Text {
-		return append(buf, "null"...)
-	}
-	return appendString(buf, v.Text)
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString writes s as a JSON string. It is what most of an entry's cost
-// was, through a generic encoder.
-func appendString(buf []byte, s string) []byte {
-	buf = append(buf, '"')
-	start := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
-		buf = append(buf, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			buf = append(buf, '\\', c)
-		case '\n':
-			buf = append(buf, '\\', 'n')
-		default:
-			buf = append(buf, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		start = i + 1
-	}
-	return append(append(buf, s[start:]...), '"')
-}
-
-// copyRest writes the details of a finished copy behind "n".
-func (w *work) copyRest(it *item, rows int64) []byte {
-	buf := append(appendTable(nil, it.source), `,"op":"copy"`...)
-	buf = appendString(append(buf, `,"lsn":`...), w.t.Commit.String())
-	return strconv.AppendInt(append(buf, `,"rows":`...), rows, 10)
-}
-
-func sortedKeys(m map[string]int64) []string {
-	return slices.Sorted(maps.Keys(m))
 }

@@ -196,9 +196,9 @@ func (b *Batch) giveUp(p *HeldPage, st *rowState, now version) error {
 			return err
 		}
 		if b.e.m.Audit != nil && t.Audit != nil {
-			d := draft{Action: t.Audit.Entity + ".dropped", Time: p.Time, Rest: string(p.dropRest(st))}
-			id := nameID(b.incarnation, fmt.Sprintf("request/%d/%s/%s", p.Request, t.Table.FullName(), st.key))
-			b.number(id, &d, tenant.Text)
+			d := draft{Action: t.Audit.Entity + ".dropped", Time: p.Time, Rest: p.dropRest(st)}
+			name := fmt.Appendf(nil, "request/%d/%s/%s", p.Request, t.Table.FullName(), st.key)
+			b.number(b.nameID(name), &d, tenant.Text)
 		}
 	} else {
 		b.Counters.Dropped += int64(len(st.waiting))
@@ -216,7 +216,7 @@ func (b *Batch) giveUp(p *HeldPage, st *rowState, now version) error {
 func (p *HeldPage) dropRest(st *rowState) []byte {
 	buf := append(appendTable(nil, p.Source), `,"key":{`...)
 	buf = append(appendKey(buf, p.Source, st.now.row), '}')
-	buf = appendString(append(buf, `,"op":"skip","lsn":`...), p.LSN.String())
+	buf = appendLSN(append(buf, `,"op":"skip","lsn":`...), p.LSN)
 	buf = strconv.AppendInt(append(buf, `,"request":`...), p.Request, 10)
 	buf = appendString(append(buf, `,"reason":`...), string(st.now.reason))
 	if st.now.code != "" {

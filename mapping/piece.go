@@ -143,7 +143,7 @@ func (b *Batch) copyEntries(p *Piece) {
 	it := &item{source: p.Source, c: &cdc.Change{Ordinal: uint32(b.e.bySource[p.Source])}}
 	for _, tenant := range sortedKeys(p.Progress.Tenants) {
 		d := draft{Commit: p.Commit, Seq: it.c.Ordinal, Action: t.Audit.Entity + ".copied", Time: p.Time}
-		d.Rest = string(w.copyRest(it, p.Progress.Tenants[tenant]))
+		d.Rest = w.copyRest(it, p.Progress.Tenants[tenant])
 		b.emit(&d, tenant)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/sink"
@@ -24,15 +25,20 @@ func (s *Sink) entrySet(entries []sink.Entry) (*sink.RowSet, error) {
 	set := &sink.RowSet{Table: s.entries, Mode: sink.Insert, Columns: []int{0, 1, 2, 3, 4, 5}}
 	set.Rows = make([]cdc.Row, len(entries))
 	values := make(cdc.Row, 6*len(entries))
+	var last time.Time // entries of one transaction have one time
+	var text string
 	for i := range entries {
 		e := &entries[i]
+		if i == 0 || e.Time != last {
+			last, text = e.Time, e.Time.UTC().Format(timestampText)
+		}
 		row := values[6*i : 6*i+6 : 6*i+6]
 		row[0] = cdc.TextValue(e.ID)
 		row[1] = cdc.TextValue(e.Tenant)
 		row[2] = e.User
 		row[3] = cdc.TextValue(e.Action)
 		row[4] = cdc.TextValue(e.Details)
-		row[5] = cdc.TextValue(e.Time.UTC().Format(timestampText))
+		row[5] = cdc.TextValue(text)
 		set.Rows[i] = row
 	}
 	return set, nil

@@ -171,7 +171,7 @@ func TestCommit_CutAnywhere(t *testing.T) {
 				t.Fatalf("cut after %d bytes: %v, want *sink.UnknownError", at, err)
 			}
 			// What the server has received whole may take a moment.
-			quiet := "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'walbridge'"
+			quiet := "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'bridge'"
 			pgtest.Eventually(t, "the end of the old session", time.Minute, func() bool { return pgtest.QueryValue(t, admin, quiet) == "0" })
 			committed := b.settled(fmt.Sprint(want + 1))
 			outcomes[committed]++
@@ -195,7 +195,7 @@ func TestSink_KilledBackend(t *testing.T) {
 		t.Helper()
 		pgtest.Eventually(t, "the end of the session", time.Minute, func() bool {
 			return pgtest.QueryValue(t, admin, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-				WHERE datname = current_database() AND application_name = 'walbridge'`) == "0"
+				WHERE datname = current_database() AND application_name = 'bridge'`) == "0"
 		})
 	}
 	tx := b.begin(sink.TxOptions{})
@@ -259,7 +259,7 @@ func TestSink_Canceled(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Eventually(t, "the end of the old session", time.Minute, func() bool {
-		return pgtest.QueryValue(t, admin, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'walbridge' AND datname = current_database()") == "0"
+		return pgtest.QueryValue(t, admin, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bridge' AND datname = current_database()") == "0"
 	})
 	if !b.settled("1") {
 		b.must(b.insert(1))
