@@ -1,0 +1,102 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// entries are one set, each time another.
+func (b *bridge) entries(n int) *sink.Writes {
+	w := &sink.Writes{}
+	for i := range 500 {
+		w.Entries = append(w.Entries, sink.Entry{
+			ID: fmt.Sprintf("00000000-0000-5000-8000-%06d%06d", n, i), Tenant: "1", Action: "contact.created", Details: "{}", Time: time.Unix(0, 0),
+		})
+	}
+	return w
+}
+
+func (b *bridge) entryCount() string {
+	b.Helper()
+	return pgtest.QueryValue(b.T, b.admin, "SELECT count(*) FROM public.audit_logs")
+}
+
+// stuck is a batch whose entries wait for somebody who holds the audit table.
+func (b *bridge) stuck(ctx context.Context) (tx sink.Tx, release func()) {
+	b.Helper()
+	lock := pgtest.Connect(b.T, b.admin)
+	if _, err := lock.Exec(b.Context(), "BEGIN; LOCK TABLE public.audit_logs"); err != nil {
+		b.Fatal(err)
+	}
+	tx = b.begin(sink.TxOptions{})
+	if err := tx.Apply(ctx, b.entries(1)); err != nil {
+		b.Fatalf("Apply: %v", err)
+	}
+	const waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bridge' AND datname = current_database() AND wait_event_type = 'Lock'"
+	pgtest.Eventually(b.T, "the entries to wait", time.Minute, func() bool { return pgtest.QueryValue(b.T, b.admin, waiting) == "1" })
+	return tx, func() {
+		if _, err := lock.Exec(context.WithoutCancel(b.Context()), "ROLLBACK"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// The session dies while entries are on their way: the batch fails, for what goes
+// away by itself, and leaves nothing.
+func TestSink_StreamOfEntriesLosesSession(t *testing.T) {
+	t.Parallel()
+	url, admin := newDB(t, newCluster(t))
+	b := newBridge(t, url, admin)
+	b.must(b.entries(0)) // what is asked once about a table has been asked
+	tx, release := b.stuck(t.Context())
+	pgtest.Exec(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bridge' AND datname = current_database()")
+	var err error
+	for n := 2; err == nil && n < 100; n++ {
+		err = tx.Apply(t.Context(), b.entries(n))
+	}
+	if fault.ClassOf(err) != fault.Retry {
+		t.Fatalf("Apply on a dead session: %v (%s), want an error to retry", err, fault.ClassOf(err))
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatalf("Rollback: %v", err)
+	}
+	release()
+	b.must(b.entries(1))
+	if got := b.entryCount(); got != "1000" {
+		t.Errorf("%s entries, want 1000", got)
+	}
+}
+
+// A batch is given up while its entries wait: nobody waits for them any more, and
+// the sink goes on.
+func TestSink_StreamOfEntriesGivenUp(t *testing.T) {
+	t.Parallel()
+	url, admin := newDB(t, newCluster(t))
+	b := newBridge(t, url, admin)
+	b.must(b.entries(0))
+	for _, cancelled := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		tx, release := b.stuck(ctx)
+		if cancelled {
+			cancel()
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Errorf("Rollback: %v", err)
+		}
+		cancel()
+		release()
+		if got := b.entryCount(); got != "500" {
+			t.Errorf("%s entries, want 500", got)
+		}
+	}
+	b.must(b.entries(1))
+	if got := b.entryCount(); got != "1000" {
+		t.Errorf("%s entries, want 1000", got)
+	}
+}
