@@ -22,19 +22,11 @@ var (
 // mapping, and its links lead to files.
 func TestDocumentation(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files = append(files, "../../README.md", "../../README.pt-BR.md", "../../CHANGELOG.md")
-	for _, file := range files {
+	for _, file := range append(documents(t), "../../CHANGELOG.md") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, m := range yamlBlock.FindAllStringSubmatch(string(data), -1) {
+			page := readFile(t, file)
+			for _, m := range yamlBlock.FindAllStringSubmatch(page, -1) {
 				path := filepath.Join(t.TempDir(), "example.yaml")
 				if err := os.WriteFile(path, []byte(m[1]), 0o600); err != nil {
 					t.Fatal(err)
@@ -49,13 +41,32 @@ func TestDocumentation(t *testing.T) {
 					t.Errorf("example isn't a mapping: %v", err)
 				}
 			}
-			for _, m := range link.FindAllStringSubmatch(string(data), -1) {
+			for _, m := range link.FindAllStringSubmatch(page, -1) {
 				if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
 					t.Errorf("link leads nowhere: %v", err)
 				}
 			}
 		})
 	}
+}
+
+// documents are the pages that a reader is led through.
+func documents(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(files, "../../README.md", "../../README.pt-BR.md")
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 var errorText = regexp.MustCompile("(?m)^\\| `([^`]+)`")
@@ -66,11 +77,7 @@ func TestTroubleshooting(t *testing.T) {
 	t.Parallel()
 	source := programText(t)
 	for _, file := range []string{"../../docs/troubleshooting.md", "../../docs/troubleshooting.pt-BR.md"} {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts := errorText.FindAllStringSubmatch(string(data), -1)
+		texts := errorText.FindAllStringSubmatch(readFile(t, file), -1)
 		if len(texts) < 30 {
 			t.Errorf("%s explains %d error texts", file, len(texts))
 		}
