@@ -1,13 +1,17 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/walbridge/walbridge/internal/config"
 	"github.com/walbridge/walbridge/mapping"
@@ -67,6 +71,52 @@ func readFile(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// An operator's page that has been changed in one language only misses a section,
+// a row of a table or a command in the other.
+func TestTranslations(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"operations", "roles", "troubleshooting"} {
+		english, portuguese := name+".md", name+".pt-BR.md"
+		en, pt := readFile(t, "../../docs/"+english), readFile(t, "../../docs/"+portuguese)
+		if diff := cmp.Diff(outline(en), outline(pt)); diff != "" {
+			t.Errorf("%s and %s differ in their headings or tables (-en +pt):\n%s", english, portuguese, diff)
+		}
+		if !slices.Equal(examples(shBlocks(en)), examples(shBlocks(pt))) {
+			t.Errorf("%s and %s show different commands", english, portuguese)
+		}
+		if !strings.Contains(en, "[Português]("+portuguese+")") || !strings.Contains(pt, "[English]("+english+")") {
+			t.Errorf("%s and %s don't lead to each other", english, portuguese)
+		}
+	}
+}
+
+// outline is what two languages of a page have in common: the levels of its
+// headings, and below each how many rows its tables have.
+func outline(page string) []string {
+	var list []string
+	rows, code := 0, false
+	end := func() {
+		if rows > 0 {
+			list = append(list, fmt.Sprintf("%d rows", rows))
+		}
+		rows = 0
+	}
+	for line := range strings.Lines(page) {
+		switch mark, _, _ := strings.Cut(line, " "); {
+		case strings.HasPrefix(line, "```"):
+			code = !code
+		case code:
+		case mark == "|":
+			rows++
+		case mark != "" && strings.Trim(mark, "#") == "":
+			end()
+			list = append(list, mark)
+		}
+	}
+	end()
+	return list
 }
 
 var errorText = regexp.MustCompile("(?m)^\\| `([^`]+)`")
