@@ -72,7 +72,7 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	d := &demo{opts: opts, out: newScreen(opts.Out)}
 	defer d.cleanup()
-	for _, step := range []func(context.Context) error{d.startClusters, d.startBridge, d.run, d.catchUp, d.compare} {
+	for _, step := range []func(context.Context) error{d.startClusters, d.startBridge, d.run, d.catchUp, d.tell, d.compare} {
 		if err := step(ctx); err != nil {
 			return d.explain(err)
 		}
@@ -160,7 +160,7 @@ func (d *demo) startBridge(context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.say("bridge  process %d, %s", d.bridge.Pid(), d.bridge.URL())
+	d.out.say("bridge  process %d, open %s while it runs", d.bridge.Pid(), d.bridge.URL())
 	return nil
 }
 
@@ -263,6 +263,38 @@ func flushLSN(ctx context.Context, url string) (pglogrepl.LSN, error) {
 		return 0, fmt.Errorf("read the source's position: %w", err)
 	}
 	return pglogrepl.ParseLSN(text)
+}
+
+// tell says what the application has done. How many rows its tenant moves took
+// along is what the bridge says of it in the audit log.
+func (d *demo) tell(ctx context.Context) error {
+	rows, err := movedRows(ctx, d.targetURL())
+	if err != nil {
+		return err
+	}
+	c := d.traffic.Counts()
+	d.out.say("wrote   %s", c.summary())
+	d.out.say("moved   %s %d, which took %d rows along", tenantMoves, c.byKind()[tenantMoves], rows)
+	return nil
+}
+
+// movedRows sums the rows that changes of other rows gave to another tenant. Both
+// tenants have an entry about them; that of the new one counts, and that of the
+// old one where they came to have none.
+func movedRows(ctx context.Context, url string) (n int64, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return 0, fmt.Errorf("connect to the target: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	err = conn.QueryRow(ctx, `
+		SELECT coalesce(sum((m->>'rows')::bigint), 0)::bigint
+		FROM public.audit_logs, jsonb_array_elements(details->'moved') m
+		WHERE details->>'by' = 'walbridge' AND provedor_id::text = coalesce(m->>'to', m->>'from')`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count the moved rows: %w", err)
+	}
+	return n, nil
 }
 
 // compare evaluates the mapping on the source and compares.

@@ -85,6 +85,15 @@ func TestRun_Equal(t *testing.T) {
 			t.Errorf("the output lacks %q:\n%s", want, &out)
 		}
 	}
+	for _, want := range []string{
+		`(?m)^bridge  process \d+, open http://127\.0\.0\.1:\d+ while it runs$`,
+		`(?m)^wrote   inbound messages \d+, replies \d+, .*assignments \d+, .*ratings \d+, .*deletions \d+`,
+		`(?m)^moved   tenant moves [1-9]\d*, which took [1-9]\d* rows along$`,
+	} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("the output lacks %s:\n%s", want, &out)
+		}
+	}
 	if !gone(t, out.String()) {
 		t.Errorf("a bridge is left behind:\n%s", &out)
 	}

@@ -126,6 +126,23 @@ func TestTraffic_DoesEverything(t *testing.T) {
 	}
 }
 
+// Every action is told of, under its kind.
+func TestCounts_Summary(t *testing.T) {
+	t.Parallel()
+	c := Counts{Actions: map[string]int64{"close": 2, "assign": 3, "transfer": 4, "inbound message": 1, "move inbox": 5, "gain tenant": 6}}
+	if got, want := c.summary(), "inbound messages 1, assignments 7, closes 2"; got != want {
+		t.Errorf("summary() = %q, want %q", got, want)
+	}
+	if got := c.byKind()[tenantMoves]; got != 11 {
+		t.Errorf("%d tenant moves, want 11", got)
+	}
+	for _, a := range actions {
+		if a.kind == "" {
+			t.Errorf("%s is of no kind", a.name)
+		}
+	}
+}
+
 // A second run goes on from the rows that the first has left.
 func TestTraffic_Resumes(t *testing.T) {
 	t.Parallel()
