@@ -37,7 +37,7 @@ type Config struct {
 
 // Source is the application's database.
 type Source struct {
-	URL         Secret   `yaml:"url" env:"DATABASE_URL" help:"Source database: Django's own, by a direct connection (poolers don't pass replication on). The role needs REPLICATION, and SELECT on the mapped tables."`
+	URL         Secret   `yaml:"url" env:"DATABASE_URL" help:"Source database: Django's own, by a direct connection (poolers don't pass replication on). The role needs REPLICATION, and SELECT on the tables that the mapping follows; for run to make the publication it must own the mapped ones (see roles.md)."`
 	Heartbeat   Duration `yaml:"heartbeat" min:"1s" help:"How often a small message is written into the source's WAL. It lets the source release WAL while the mapped tables are quiet, and proves that it wasn't restored from an older copy."`
 	InsecureTLS bool     `yaml:"insecure_tls" help:"Says that the network to the source is trusted, so that a connection without sslmode=verify-full is not warned about."`
 }

@@ -39,20 +39,22 @@ const introduction = `# Configuration
 
 <!-- Made from internal/config/config.go: go test ./internal/config -run Reference -update -->
 
-Every setting has a default except the two URLs. A setting is looked for in this order:
+Only the two URLs have to be set. A setting is looked for in this order:
 
-1. the command line's flags, where a command has one for it;
+1. the command line's flags, where a command has one for it (` + "`--name`, `--listen`, `--prepare`," + `
+   ` + "`--log-level`, `--log-format`" + `);
 2. the environment, by the setting's own name and then by the names beside it;
 3. the file that ` + "`--config` or `WALBRIDGE_CONFIG`" + ` names;
 4. the default.
 
-An environment variable that is set to nothing counts as not set. Secrets can stand in files: for
-each of their names there is one with ` + "`_FILE`" + ` at its end that takes a path, and the last line break
-of that file is left out. Secrets appear in no log, no error and no metric.
+An environment variable that is set to nothing counts as not set; one that begins with ` + "`WALBRIDGE_`" + `
+and is no setting is warned about. Secrets can stand in files: for each of their names there is one with
+` + "`_FILE`" + ` at its end that takes a path, and the last line break of that file is left out. A secret and
+its file at once are an error. Secrets appear in no log, no error and no metric.
 
 The file is YAML. Unknown keys and values that make no sense are errors with their line, and nothing
-starts. The sections ` + "`tables` and `audit_log`" + ` of the same file are the mapping; without ` + "`tables`" + ` the
-mapping is that of NioChat.
+starts. The sections ` + "`tables` and `audit_log`" + ` of the same file are the mapping, see
+[mapping.md](mapping.md); without ` + "`tables`" + ` the mapping is that of NioChat.
 
 ` + "```yaml" + `
 name: niochat
@@ -62,7 +64,7 @@ audit:
   values: all
 ` + "```" + `
 
-Durations have units (` + "`500ms`, `10s`, `1m30s`" + `), sizes may have them (` + "`8192`, `64KiB`, `4MiB`" + `).
+Durations have units (` + "`500ms`, `10s`, `1m30s`" + `), sizes may have them (` + "`8192`, `64KiB`, `4MiB`, `100MB`" + `).
 `
 
 func reference() string {
