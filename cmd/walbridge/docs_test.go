@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/walbridge/walbridge/internal/config"
@@ -19,11 +20,13 @@ import (
 
 var (
 	yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
-	link      = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	link      = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]+))?\)`)
+	heading   = regexp.MustCompile("(?m)^#+ (.+)$")
+	noAnchor  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
 // What the documentation shows must work: its YAML is read as configuration and
-// mapping, and its links lead to files.
+// mapping, and its links lead to files and headings.
 func TestDocumentation(t *testing.T) {
 	t.Parallel()
 	for _, file := range append(documents(t), "../../CHANGELOG.md") {
@@ -46,11 +49,43 @@ func TestDocumentation(t *testing.T) {
 				}
 			}
 			for _, m := range link.FindAllStringSubmatch(page, -1) {
-				if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+				to := file
+				if m[1] != "" {
+					to = filepath.Join(filepath.Dir(file), m[1])
+				}
+				if _, err := os.Stat(to); err != nil {
 					t.Errorf("link leads nowhere: %v", err)
+				} else if m[2] != "" && !slices.Contains(anchors(readFile(t, to)), m[2]) {
+					t.Errorf("%s has no heading that #%s leads to", to, m[2])
 				}
 			}
 		})
+	}
+}
+
+// anchors are what links to a page's headings end with, as GitHub makes them.
+func anchors(page string) []string {
+	var list []string
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		list = append(list, strings.ReplaceAll(noAnchor.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
+	}
+	return list
+}
+
+// Both README files list every command in a line of its own.
+func TestCommandTable(t *testing.T) {
+	t.Parallel()
+	parser, err := kong.New(&cli{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"../../README.md", "../../README.pt-BR.md"} {
+		page := readFile(t, file)
+		for _, n := range parser.Model.Leaves(true) {
+			if row := "\n| `" + n.Path() + "` |"; !strings.Contains(page, row) {
+				t.Errorf("%s doesn't list %s", file, n.Path())
+			}
+		}
 	}
 }
 
