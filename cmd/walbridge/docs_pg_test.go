@@ -316,18 +316,14 @@ func (b *exampleBench) startBridge(cmd *exec.Cmd) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	b.bridge, b.ended = cmd, ended
-	over := false
 	err = eventually(func() error {
-		select {
-		case err := <-ended:
-			over = true
-			ended <- fmt.Errorf("it has ended: %v", err)
-			return nil
-		default:
-			return ready(b.t, b.listen, "streaming")
+		if len(ended) > 0 {
+			return nil // not worth waiting for any more
 		}
+		return ready(b.t, b.listen, "streaming")
 	})
-	if err != nil || over {
+	if err != nil || len(ended) > 0 {
+		_ = cmd.Process.Kill()
 		b.t.Fatalf("%s: %v\n%s", cmd.Args[2], errors.Join(err, <-ended), readFile(b.t, log.Name()))
 	}
 }
