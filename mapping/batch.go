@@ -136,6 +136,22 @@ func (b *Batch) Committed() {
 	}
 }
 
+// Shed forgets the rows and path values that the batch has written, after a
+// Flush: the target has them, and is asked when they are needed again. Between the
+// slices of a transaction this is what keeps one of any size in bounded memory.
+func (b *Batch) Shed() {
+	for k, p := range b.paths {
+		if !p.cached {
+			// The cache has what was there before this batch, or nothing.
+			b.e.cache.Remove(k)
+		}
+	}
+	clear(b.paths)
+	clear(b.rows)
+	// Room that is used again would keep the slice before in memory.
+	b.steps, b.passed, b.touched, b.slab = nil, nil, nil, nil
+}
+
 // transaction works through one transaction or slice. It reports whether it
 // ended a segment, after which rows that were loaded before are stale.
 func (b *Batch) transaction(ctx context.Context, w *work) (barrier bool, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -32,10 +33,17 @@ type Piece struct {
 func (b *Batch) Piece(ctx context.Context, p *Piece) error {
 	w := &work{b: b, t: &cdc.Transaction{Commit: p.Commit, Time: p.Time, First: true, Last: true}}
 	w.items = make([]item, len(p.Rows))
+	if p.Source.Target != nil {
+		b.touched = slices.Grow(b.touched, len(p.Rows))
+		if b.rows[p.Source] == nil {
+			b.rows[p.Source] = make(map[sink.Key]*rowState, len(p.Rows))
+		}
+	}
 	n := len(p.Source.Inputs)
+	insert := &cdc.Change{Op: cdc.Insert}
 	for i, row := range p.Rows {
 		in := row[:n:n]
-		w.items[i] = item{c: &cdc.Change{Op: cdc.Insert}, source: p.Source, in: in, key: p.Source.sourceKey(in)}
+		w.items[i] = item{c: insert, source: p.Source, in: in, key: p.Source.sourceKey(in)}
 	}
 	if err := b.prefetchPiece(ctx, w); err != nil {
 		return err
@@ -129,7 +137,11 @@ func (w *work) copyRow(ctx context.Context, p *Piece, it *item, initial cdc.Row)
 		}
 		p.Progress.Tenants[row[t.Table.Tenant].Text]++
 	}
-	w.advance(step{item: it, st: st, op: cdc.Insert, prev: st.now, next: next, quiet: true})
+	if w.b.careful {
+		w.advance(step{item: it, st: st, op: cdc.Insert, prev: st.now, next: next, quiet: true})
+		return nil
+	}
+	w.adopt(st, next) // a row that was there makes no entry
 	return nil
 }
 

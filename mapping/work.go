@@ -406,17 +406,20 @@ func (w *work) truncatePaths(ctx context.Context, it *item) error {
 
 // advance takes a new version over.
 func (w *work) advance(s step) {
-	st := s.st
-	st.now = s.next
+	w.adopt(s.st, s.next)
+	w.steps = append(w.steps, s)
+}
+
+func (w *work) adopt(st *rowState, next version) {
+	st.now = next
 	if !st.touched {
 		st.touched = true
 		w.b.touched = append(w.b.touched, st)
 	}
-	if s.next.place == inHeld {
+	if next.place == inHeld {
 		w.b.heldHere = true
 		if st.since == 0 {
 			st.since = w.t.Commit
 		}
 	}
-	w.steps = append(w.steps, s)
 }

@@ -222,9 +222,20 @@ func (a *applier) lastHeartbeat(txs []*cdc.Transaction) sink.Heartbeat {
 	return a.cp.Heartbeat
 }
 
+// begin starts a batch behind the checkpoint.
+func (a *applier) begin(ctx context.Context, careful bool) (sink.Tx, *mapping.Batch, error) {
+	tx, err := a.sink.Begin(ctx, a.cp.Epoch, a.cp.LSN, sink.TxOptions{Careful: careful, Lease: a.opts.Lease})
+	if err != nil {
+		return nil, nil, err
+	}
+	return tx, a.engine.Begin(tx, mapping.BatchOptions{
+		Coverage: a.copy, Incarnation: a.cp.Origin.Incarnation, Counters: a.cp.Counters, Careful: careful,
+	}), nil
+}
+
 // attempt applies a group, and a piece at its end, in one target transaction.
 func (a *applier) attempt(ctx context.Context, group []*cdc.Transaction, p *pieceRead, careful bool) (err error) {
-	tx, err := a.sink.Begin(ctx, a.cp.Epoch, a.cp.LSN, sink.TxOptions{Careful: careful, Lease: a.opts.Lease})
+	tx, b, err := a.begin(ctx, careful)
 	if err != nil {
 		return err
 	}
@@ -233,7 +244,6 @@ func (a *applier) attempt(ctx context.Context, group []*cdc.Transaction, p *piec
 			a.rollback(tx)
 		}
 	}()
-	b := a.engine.Begin(tx, mapping.BatchOptions{Coverage: a.copy, Incarnation: a.cp.Origin.Incarnation, Counters: a.cp.Counters, Careful: careful})
 	if err := b.Transactions(ctx, group); err != nil {
 		return err
 	}
@@ -307,6 +317,7 @@ func (a *applier) slice(ctx, work context.Context, tx *cdc.Transaction) error {
 		if err := l.batch.Flush(work); err != nil {
 			return a.sliceError(tx, err)
 		}
+		l.batch.Shed()
 	}
 	if !tx.Last {
 		return nil
@@ -333,14 +344,10 @@ func (a *applier) openLarge(ctx, work context.Context, tx *cdc.Transaction) erro
 		return nil
 	}
 	careful := *a.carefulAt == tx.Commit
-	t, err := a.sink.Begin(work, a.cp.Epoch, a.cp.LSN, sink.TxOptions{Careful: careful, Lease: a.opts.Lease})
-	if err != nil {
+	if a.large.tx, a.large.batch, err = a.begin(work, careful); err != nil {
 		a.large = nil
-		return err
 	}
-	a.large.tx = t
-	a.large.batch = a.engine.Begin(t, mapping.BatchOptions{Coverage: a.copy, Incarnation: a.cp.Origin.Incarnation, Counters: a.cp.Counters, Careful: careful})
-	return nil
+	return err
 }
 
 func (a *applier) sliceError(tx *cdc.Transaction, err error) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/walbridge/walbridge/internal/fault"
-	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -141,7 +140,7 @@ func (a *applier) serve(ctx, work context.Context) error {
 
 // step executes one step in a target transaction.
 func (a *applier) step(ctx context.Context, careful bool) (err error) {
-	tx, err := a.sink.Begin(ctx, a.cp.Epoch, a.cp.LSN, sink.TxOptions{Careful: careful, Lease: a.opts.Lease})
+	tx, b, err := a.begin(ctx, careful)
 	if err != nil {
 		return err
 	}
@@ -150,7 +149,6 @@ func (a *applier) step(ctx context.Context, careful bool) (err error) {
 			a.rollback(tx)
 		}
 	}()
-	b := a.engine.Begin(tx, mapping.BatchOptions{Coverage: a.copy, Incarnation: a.cp.Origin.Incarnation, Counters: a.cp.Counters, Careful: careful})
 	rows := a.task.rows
 	if careful {
 		rows = min(rows, carefulRows)

@@ -7,6 +7,10 @@ import (
 	"github.com/walbridge/walbridge/internal/cdc"
 )
 
+// Key identifies a row: the text of its key column, or for several columns
+// their texts as EncodeKey joins them.
+type Key string
+
 // EncodeKey joins the texts of a key. One column stays as it is, which is what
 // nearly every Django table has; several become a JSON array, because no
 // character is safe as a separator. The array is byte for byte what PostgreSQL's
