@@ -113,6 +113,20 @@ func (w *work) wait(st *rowState, d draft, sent []cdc.Value) error {
 	for _, tenant := range sent {
 		d.Sent = append(d.Sent, tenant.Text)
 	}
+	if now := w.b.rows[st.source][st.key]; now != nil && now != st {
+		// A TRUNCATE stood in between, and the key is another row's now: to hold
+		// this one would bring it back beside that.
+		switch tenant := now.now.tenant(st.source.Target.Table); {
+		case now.now.place == nowhere:
+			return nil
+		case now.now.place == inTable:
+			if !slices.Contains(d.Sent, tenant.Text) {
+				w.b.emit(&d, tenant.Text)
+			}
+			return nil
+		}
+		st = now
+	}
 	text, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("encode a waiting entry: %w", err)

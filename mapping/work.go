@@ -381,6 +381,16 @@ func (w *work) truncate(ctx context.Context, it *item) error {
 			w.b.Counters.Held -= m.Rows
 		}
 	}
+	if t.OnDelete != Keep {
+		for _, st := range w.b.rows[it.source] {
+			if st.now.place == inHeld {
+				// An entry of this transaction that waits with the row would bring
+				// it back.
+				st.now.place, st.waiting = nowhere, nil
+				st.was = st.now
+			}
+		}
+	}
 	delete(w.b.rows, it.source)
 	w.truncated = append(w.truncated, truncation{item: it, moved: moved})
 	return nil
