@@ -23,15 +23,13 @@ type moves struct {
 // path values in line, if there can be any. It reports whether it did.
 func (w *work) move(ctx context.Context) (*moves, bool, error) {
 	barrier := len(w.truncated) > 0
+	if err := w.askWaiting(ctx); err != nil {
+		return nil, false, err
+	}
 	var due []pathChange
 	for i := range w.paths {
-		p := &w.paths[i]
-		ok, err := w.concerns(ctx, p)
-		if err != nil {
-			return nil, false, err
-		}
-		if ok {
-			due = append(due, *p)
+		if w.concerns(&w.paths[i]) {
+			due = append(due, w.paths[i])
 		}
 	}
 	if len(due) == 0 {
@@ -54,36 +52,47 @@ func (w *work) move(ctx context.Context) (*moves, bool, error) {
 	return m, true, nil
 }
 
+// askWaiting finds out which of the transaction's new rows held rows are reached
+// over: all at once, because an import brings thousands.
+func (w *work) askWaiting(ctx context.Context) error {
+	if w.b.Counters.Held == 0 && !w.b.heldHere {
+		return nil
+	}
+	keys := map[*sink.Node][]sink.Key{}
+	for i := range w.paths {
+		p := &w.paths[i]
+		// What was asked before is out of date once the batch has held a row.
+		if st := w.b.paths[p.key]; !p.had && st.present && (w.b.heldHere || !st.asked) {
+			keys[p.key.node] = append(keys[p.key.node], p.key.key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	if w.b.heldHere { // the row has to be there to be found
+		if err := w.b.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	return w.b.load(ctx, &sink.Query{Waiting: keys})
+}
+
 // concerns reports whether rows may depend on the change: values that were there
 // have changed, or a held row waits for them.
-func (w *work) concerns(ctx context.Context, p *pathChange) (bool, error) {
+func (w *work) concerns(p *pathChange) bool {
 	st := w.b.paths[p.key]
-	if p.had {
-		if !st.present || equalRows(p.before.Values, st.now.Values) {
-			return false, nil
-		}
-		for i := range st.now.Values {
-			if st.now.Values[i] != p.before.Values[i] && len(w.b.e.passing[p.key.node][i]) > 0 {
-				return true, nil
-			}
-		}
-		return false, nil
+	switch {
+	case !st.present:
+		return false
+	case !p.had:
+		return st.waiting && (w.b.Counters.Held > 0 || w.b.heldHere)
 	}
-	if !st.present || w.b.Counters.Held == 0 && !w.b.heldHere {
-		return false, nil
-	}
-	if w.b.heldHere || !st.asked {
-		if w.b.heldHere {
-			if err := w.b.Flush(ctx); err != nil {
-				return false, err
-			}
-		}
-		q := &sink.Query{Waiting: map[*sink.Node][]sink.Key{p.key.node: {p.key.key}}}
-		if err := w.b.load(ctx, q); err != nil {
-			return false, err
+	for i := range st.now.Values {
+		if st.now.Values[i] != p.before.Values[i] && len(w.b.e.passing[p.key.node][i]) > 0 {
+			return true
 		}
 	}
-	return st.waiting, nil
+	return false
 }
 
 // reaching returns the due keys that rows of t can be reached over, by node. A
