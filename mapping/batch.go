@@ -172,7 +172,7 @@ func (b *Batch) transaction(ctx context.Context, w *work) (barrier bool, err err
 	if err != nil {
 		return false, err
 	}
-	if err := w.writeEntries(moved); err != nil {
+	if err := w.writeEntries(ctx, moved); err != nil {
 		return false, err
 	}
 	if barrier {

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"context"
 	"crypto/sha1"
 	"encoding/json"
 	"fmt"
@@ -31,7 +32,7 @@ type draft struct {
 
 // writeEntries makes the entries of the transaction, in the order of its
 // changes. moved may be nil.
-func (w *work) writeEntries(moved *moves) error {
+func (w *work) writeEntries(ctx context.Context, moved *moves) error {
 	if w.b.e.m.Audit == nil {
 		return nil
 	}
@@ -41,7 +42,7 @@ func (w *work) writeEntries(moved *moves) error {
 		if next = w.pathEntries(moved, next, s.item.c.Ordinal); s.quiet || s.item.source.Target.Audit == nil {
 			continue
 		}
-		if err := w.stepEntries(s, moved); err != nil {
+		if err := w.stepEntries(ctx, s, moved); err != nil {
 			return err
 		}
 	}
@@ -54,7 +55,7 @@ func (w *work) writeEntries(moved *moves) error {
 
 // stepEntries makes an entry of one row change for each tenant that it concerns:
 // the one that the row has at the end of the transaction, and one that it left.
-func (w *work) stepEntries(s *step, moved *moves) error {
+func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 	t := s.item.source.Target
 	action := t.action(s)
 	changed := w.b.changed(s)
@@ -95,7 +96,7 @@ func (w *work) stepEntries(s *step, moved *moves) error {
 		w.b.emit(&d, tenant.Text)
 	}
 	if last.place == inHeld && s.st.now.place == inHeld {
-		return w.wait(s.st, d, tenants)
+		return w.wait(ctx, s.st, d, tenants)
 	}
 	return nil
 }
@@ -109,13 +110,17 @@ func withTenant(list []cdc.Value, v cdc.Value) []cdc.Value {
 }
 
 // wait leaves an entry with its held row. sent have it already.
-func (w *work) wait(st *rowState, d draft, sent []cdc.Value) error {
+func (w *work) wait(ctx context.Context, st *rowState, d draft, sent []cdc.Value) error {
 	for _, tenant := range sent {
 		d.Sent = append(d.Sent, tenant.Text)
 	}
-	if now := w.b.rows[st.source][st.key]; now != nil && now != st {
-		// A TRUNCATE stood in between, and the key is another row's now: to hold
-		// this one would bring it back beside that.
+	if now := w.b.rows[st.source][st.key]; now != st {
+		// A move or a TRUNCATE stood in between: the row may have been released, or
+		// the key be another row's. To hold it again would bring it back beside that.
+		now, err := w.b.row(ctx, st.source, st.key)
+		if err != nil {
+			return err
+		}
 		switch tenant := now.now.tenant(st.source.Target.Table); {
 		case now.now.place == nowhere:
 			return nil

@@ -48,3 +48,18 @@ func TestBatch_TruncateThenInsertOfHeldRow(t *testing.T) {
 		t.Errorf("%d rows counted as held, stored %+v, want the row in its table", n.cp.Counters.Held, got)
 	}
 }
+
+// A held row is deleted, and kept, in the transaction that gives it a tenant: the
+// move releases it, and the entry of its deletion goes to that tenant.
+func TestBatch_DeleteOfHeldRowThatIsReleased(t *testing.T) {
+	t.Parallel()
+	n := newNotebook(t)
+	n.apply(n.change(cdc.Insert, n.inbox, 5, nil), n.change(cdc.Insert, n.note, 1, 5, "text"))
+	n.wantHeld(1)
+	n.apply(n.change(cdc.Delete, n.note, 1), n.change(cdc.Update, n.inbox, 5, 7))
+	n.wantHeld(0)
+	if got := n.stored("1"); got.Held != nil || got.Row == nil || !got.Deleted {
+		t.Errorf("stored %+v, want a kept row in its table", got)
+	}
+	n.wantEntries("7 note.created 1 insert", "7 note.deleted 1 delete", "7 inbox.moved 5 move")
+}
