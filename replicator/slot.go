@@ -87,7 +87,7 @@ type SlotLostError struct {
 }
 
 func (e *SlotLostError) Error() string {
-	return fmt.Sprintf("replication slot %s is lost (%s): changes since its confirmed position are gone, run: walbridge resync", e.Slot, e.Reason)
+	return fmt.Sprintf("replication slot %s is lost (%s): changes since its confirmed position are gone", e.Slot, e.Reason)
 }
 
 // SlotBlockedError says that a slot could not be made in time, and for whom the
