@@ -196,15 +196,21 @@ func (p Publication) Plan(tables []TableName, exists, partitioned bool) Prepared
 	list := strings.Join(slices.Compact(missing), ", ")
 	switch {
 	case !exists:
-		options := "publish = 'insert, update, delete, truncate'"
-		if partitioned {
-			options += ", publish_via_partition_root = true"
-		}
-		plan.SQL = []string{fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (%s);", pg.Quote(p.Name), list, options)}
+		plan.SQL = []string{fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (%s);", pg.Quote(p.Name), list, PublishOptions(partitioned))}
 	case list != "":
 		plan.SQL = []string{fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", pg.Quote(p.Name), list)}
 	}
 	return plan
+}
+
+// PublishOptions are the options that a publication must have, as WITH and SET
+// take them.
+func PublishOptions(partitioned bool) string {
+	options := "publish = 'insert, update, delete, truncate'"
+	if partitioned {
+		options += ", publish_via_partition_root = true"
+	}
+	return options
 }
 
 func compareNames(a, b TableName) int {

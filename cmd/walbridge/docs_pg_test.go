@@ -187,7 +187,7 @@ func (b *exampleBench) startCluster() {
 	pgtest.Exec(b.t, b.source, demo.SourceSchema, seed, heldSeed)
 	pgtest.Exec(b.t, b.target, "CREATE ROLE anon; CREATE ROLE authenticated")
 	var err error
-	if b.listen, err = freeAddress(); err != nil {
+	if b.listen, err = pgtest.FreeAddress(); err != nil {
 		b.t.Fatal(err)
 	}
 	for name, url := range map[string]string{"source_admin": b.source, "target_admin": b.target} {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -47,7 +46,7 @@ func TestScripts_Postgres(t *testing.T) {
 			source := pgtest.CreateDB(t, cluster, name+"_source")
 			target := pgtest.CreateDB(t, cluster, name+"_target")
 			pgtest.Exec(t, source, demo.SourceSchema, seed)
-			listen, err := freeAddress()
+			listen, err := pgtest.FreeAddress()
 			env.Setenv("SOURCE_URL", source)
 			env.Setenv("SOURCE_URL_PLAIN", cluster.URLAs("plain", "", name+"_source"))
 			env.Setenv("TARGET_URL_PLAIN", cluster.URLAs("plain", "", name+"_target"))
@@ -125,12 +124,4 @@ func eventually(try func() error) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }

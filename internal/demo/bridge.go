@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/internal/status"
 )
 
@@ -51,24 +50,12 @@ type Bridge struct {
 
 // StartBridge starts the bridge with a status server on a free port.
 func StartBridge(opts BridgeOptions) (*Bridge, error) {
-	listen, err := freeAddress()
+	listen, err := pgtest.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
 	b := &Bridge{opts: opts, listen: listen}
 	return b, b.start()
-}
-
-// freeAddress picks a loopback port below the range that systems give to
-// outgoing connections, so that it is still free after a restart.
-func freeAddress() (string, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(17000)))
-		if err == nil {
-			return l.Addr().String(), l.Close()
-		}
-	}
-	return "", errors.New("find a free port between 15000 and 32000: none in 100 attempts")
 }
 
 func (b *Bridge) start() error {

@@ -256,6 +256,12 @@ func (c *Cluster) Log() string {
 func (c *Cluster) logPath() string   { return filepath.Join(c.dir, "server.log") }
 func (c *Cluster) socketDir() string { return filepath.Join(c.dir, "sock") }
 
+// FreeAddress is a loopback address that nobody listens on, see freePort.
+func FreeAddress() (string, error) {
+	port, err := freePort()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
+}
+
 // freePort picks a port below the range that systems give to outgoing
 // connections, so that no client takes it while the server is down.
 func freePort() (int, error) {

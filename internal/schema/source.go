@@ -161,10 +161,6 @@ func publication(ctx context.Context, conn *pgx.Conn, name string, tables []pg.T
 	for _, t := range tables {
 		sql = append(sql, t.SQL())
 	}
-	options := "publish = 'insert, update, delete, truncate'"
-	if partitioned {
-		options += ", publish_via_partition_root = true"
-	}
 	alter := "ALTER PUBLICATION " + pg.Quote(name)
 	return []pg.Statement{
 		{
@@ -173,7 +169,7 @@ func publication(ctx context.Context, conn *pgx.Conn, name string, tables []pg.T
 			Unless: "SELECT FROM pg_catalog.pg_publication WHERE pubname = " + pg.QuoteLiteral(name),
 		},
 		{SQL: alter + " SET TABLE " + strings.Join(sql, ", ")},
-		{SQL: alter + " SET (" + options + ")"},
+		{SQL: alter + " SET (" + replicator.PublishOptions(partitioned) + ")"},
 	}, extra, nil
 }
 
