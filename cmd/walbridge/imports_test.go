@@ -14,7 +14,7 @@ const module = "github.com/walbridge/walbridge"
 var ranks = [][]string{
 	{"configs", "internal/cdc", "internal/fault"},
 	{"internal/pg", "internal/pgtest"},
-	{"internal/config", "internal/status"},
+	{"internal/config", "internal/postgrest", "internal/status"},
 	{"internal/status/web", "sink"},
 	{"internal/request", "mapping", "sink/postgres", "sink/rest", "sink/sinktest"},
 	{"replicator/pgoutput"},
