@@ -16,6 +16,21 @@ func (t *tx) Load(ctx context.Context, q *sink.Query) (*sink.Loaded, error) {
 	if err := t.usable(); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
+	l, ops, err := t.s.loads(q)
+	if err != nil {
+		return nil, t.fail(ctx, fmt.Errorf("load: %w", err))
+	}
+	if len(ops) == 0 {
+		return l, nil
+	}
+	if err := t.flush(ctx, ops...); err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	return l, nil
+}
+
+// loads returns the answer to q, and the statements that fill it in.
+func (s *Sink) loads(q *sink.Query) (*sink.Loaded, []op, error) {
 	l := &sink.Loaded{
 		Rows:    make(map[*sink.Table]map[sink.Key]sink.Stored),
 		Paths:   make(map[*sink.Node]map[sink.Key]sink.PathRow),
@@ -26,31 +41,25 @@ func (t *tx) Load(ctx context.Context, q *sink.Query) (*sink.Loaded, error) {
 		if len(keys) == 0 {
 			continue
 		}
-		o, err := t.s.loadRows(table, keys, l)
+		o, err := s.loadRows(table, keys, l)
 		if err != nil {
-			return nil, t.fail(ctx, fmt.Errorf("load: %w", err))
+			return nil, nil, err
 		}
 		ops = append(ops, o)
 	}
-	ops = append(ops, t.s.loadMarks(q, l)...)
+	ops = append(ops, s.loadMarks(q, l)...)
 	if q.Held != nil {
-		ops = append(ops, t.s.loadHeld(q.Held, l))
+		ops = append(ops, s.loadHeld(q.Held, l))
 	}
-	ops = append(ops, t.s.loadPaths(q.Paths, l)...)
+	ops = append(ops, s.loadPaths(q.Paths, l)...)
 	for node, keys := range q.Waiting {
-		o, err := t.s.loadWaiting(node, keys, l)
+		o, err := s.loadWaiting(node, keys, l)
 		if err != nil {
-			return nil, t.fail(ctx, fmt.Errorf("load: %w", err))
+			return nil, nil, err
 		}
 		ops = append(ops, o...)
 	}
-	if len(ops) == 0 {
-		return l, nil
-	}
-	if err := t.flush(ctx, ops...); err != nil {
-		return nil, fmt.Errorf("load: %w", err)
-	}
-	return l, nil
+	return l, ops, nil
 }
 
 // loadRows reads the mapped columns of rows by primary key. The text of a key is

@@ -57,3 +57,19 @@ func TestSink(t *testing.T) {
 		return sinktest.Postgres(t, admin, func(name string) sink.Sink { return open(t, url, name) })
 	})
 }
+
+func TestReader(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	sinktest.ExerciseReader(t, func(t *testing.T) (sinktest.Target, func(string, *sink.Schema) sink.Reader) {
+		url, admin := newDB(t, c)
+		target := sinktest.Postgres(t, admin, func(name string) sink.Sink { return open(t, url, name) })
+		return target, func(name string, schema *sink.Schema) sink.Reader {
+			r, err := postgres.OpenReader(t.Context(), postgres.Options{URL: url, Name: name}, schema, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatalf("OpenReader: %v", err)
+			}
+			return r
+		}
+	})
+}
