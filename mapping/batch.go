@@ -97,7 +97,7 @@ func (b *Batch) Transactions(ctx context.Context, txs []*cdc.Transaction) error 
 		}
 		barrier, err := b.transaction(ctx, &works[i])
 		if err != nil {
-			return fmt.Errorf("transaction at %s: %w", works[i].t.Commit, err)
+			return &TransactionError{Commit: works[i].t.Commit, Err: err}
 		}
 		ready = !barrier
 		if err := b.handEntriesOn(ctx); err != nil {
@@ -106,6 +106,17 @@ func (b *Batch) Transactions(ctx context.Context, txs []*cdc.Transaction) error 
 	}
 	return nil
 }
+
+// TransactionError says at which transaction of the source an error was met.
+type TransactionError struct {
+	Commit cdc.LSN
+	Err    error
+}
+
+func (e *TransactionError) Error() string {
+	return fmt.Sprintf("transaction at %s: %v", e.Commit, e.Err)
+}
+func (e *TransactionError) Unwrap() error { return e.Err }
 
 // entriesAhead is from how many entries on a batch hands them to the sink before
 // it has come to its end, so that the target can work on them meanwhile. Nothing

@@ -282,6 +282,8 @@ func opName(op cdc.Op) string {
 		return "insert"
 	case cdc.Update:
 		return "update"
+	case cdc.Truncate:
+		return "truncate"
 	default:
 		return "delete"
 	}

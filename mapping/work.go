@@ -83,7 +83,7 @@ func (b *Batch) takeApart(txs []*cdc.Transaction) ([]work, error) {
 			}
 			bd, err := b.e.bind(c.Relation)
 			if err != nil {
-				return nil, fmt.Errorf("transaction at %s: %w", t.Commit, err)
+				return nil, &TransactionError{Commit: t.Commit, Err: err}
 			}
 			if bd == nil {
 				continue

@@ -38,6 +38,8 @@ type applier struct {
 	// carefulAt is the commit of a sliced transaction of which the target has
 	// refused a row.
 	carefulAt *cdc.LSN
+	// stuck is the one transaction that keeps the bridge blocked, if there is one.
+	stuck *stuck
 	// task is the operator's request that is being worked on, if there is one.
 	task *task
 
@@ -49,7 +51,10 @@ type applier struct {
 // largeTx is a transaction that is applied slice by slice in one target
 // transaction.
 type largeTx struct {
-	skip  bool
+	// skip: the target has it already.
+	skip bool
+	// pass is set while an operator's request to pass it is being executed.
+	pass  *passing
 	tx    sink.Tx
 	batch *mapping.Batch
 }
@@ -289,6 +294,9 @@ func (a *applier) committed(b *mapping.Batch, p sink.Progress) {
 	a.cp.LSN, a.cp.Heartbeat, a.cp.Counters = p.LSN, p.Heartbeat, p.Counters
 	a.position = max(a.position, p.LSN) // keepalives may have brought it further
 	a.batches++
+	if p.LSN > a.stuck.at {
+		*a.stuck = stuck{}
+	}
 	a.stream.Confirm(p.Heartbeat.Commit)
 }
 
@@ -311,13 +319,9 @@ func (a *applier) slice(ctx, work context.Context, tx *cdc.Transaction) error {
 	}
 	l := a.large
 	if !l.skip {
-		if err := l.batch.Transactions(work, []*cdc.Transaction{tx}); err != nil {
-			return a.sliceError(tx, err)
+		if err := l.bring(work, tx); err != nil {
+			return a.sliceError(l, tx, err)
 		}
-		if err := l.batch.Flush(work); err != nil {
-			return a.sliceError(tx, err)
-		}
-		l.batch.Shed()
 	}
 	if !tx.Last {
 		return nil
@@ -328,9 +332,30 @@ func (a *applier) slice(ctx, work context.Context, tx *cdc.Transaction) error {
 	}
 	if err := a.commit(work, l.tx, l.batch, tx.End, a.cp.Heartbeat); err != nil {
 		a.rollback(l.tx)
-		return a.sliceError(tx, err)
+		return a.sliceError(l, tx, err)
+	}
+	if l.pass != nil {
+		a.hasPassed(l.pass)
 	}
 	*a.carefulAt = 0
+	return nil
+}
+
+// bring takes one slice to the target, or what is left of it.
+func (l *largeTx) bring(ctx context.Context, tx *cdc.Transaction) error {
+	var err error
+	if l.pass != nil {
+		err = l.pass.slice(ctx, l.batch, tx)
+	} else {
+		err = l.batch.Transactions(ctx, []*cdc.Transaction{tx})
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.batch.Flush(ctx); err != nil {
+		return err
+	}
+	l.batch.Shed()
 	return nil
 }
 
@@ -343,6 +368,12 @@ func (a *applier) openLarge(ctx, work context.Context, tx *cdc.Transaction) erro
 	if skip {
 		return nil
 	}
+	if a.stuck.at == tx.Commit {
+		if a.large.pass, err = a.asked(work, tx.Commit); err != nil {
+			a.large = nil
+			return err
+		}
+	}
 	careful := *a.carefulAt == tx.Commit
 	if a.large.tx, a.large.batch, err = a.begin(work, careful); err != nil {
 		a.large = nil
@@ -350,13 +381,30 @@ func (a *applier) openLarge(ctx, work context.Context, tx *cdc.Transaction) erro
 	return err
 }
 
-func (a *applier) sliceError(tx *cdc.Transaction, err error) error {
-	var reject *sink.RejectError
-	if errors.As(err, &reject) && *a.carefulAt != tx.Commit {
-		*a.carefulAt = tx.Commit
+// sliceError is why the session ends. The next one goes on with what is left in
+// a.carefulAt and a.stuck.
+func (a *applier) sliceError(l *largeTx, tx *cdc.Transaction, err error) error {
+	again := func() error {
 		return fault.Wrap(fault.Retry, "", fmt.Errorf("large transaction at %s: %w", tx.Commit, err))
 	}
-	return fmt.Errorf("large transaction at %s: %w", tx.Commit, err)
+	var reject *sink.RejectError
+	switch {
+	case l.pass == nil && errors.As(err, &reject) && *a.carefulAt != tx.Commit:
+		*a.carefulAt = tx.Commit
+		return again()
+	case !getsStuck(err) || errors.Is(err, sink.ErrFenced):
+		return fmt.Errorf("large transaction at %s: %w", tx.Commit, err)
+	case l.pass == nil:
+		*a.stuck = stuck{at: tx.Commit}
+	case l.pass.depth < mapping.SkipAll:
+		a.stuck.depth++
+		return again()
+	default:
+		a.stuck.depth = 0
+		a.dropLarge() // the sink takes no report while a batch is open
+		a.fail(context.Background(), l.pass.request, err)
+	}
+	return blocked(tx.Commit, true, err)
 }
 
 func (a *applier) dropLarge() {

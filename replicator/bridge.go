@@ -72,6 +72,7 @@ type bridge struct {
 	holder    string
 	connected bool // a session has come as far as streaming
 	carefulAt cdc.LSN
+	stuck     stuck
 }
 
 // Run bridges until ctx ends. Before its first session streams, an error that

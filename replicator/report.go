@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -26,7 +27,7 @@ func (a *applier) publish() {
 	batches := a.batches
 	a.batches = 0
 	a.opts.Status.Update(func(n *status.Snapshot) {
-		n.State = a.phase()
+		n.State, n.Blocked = a.phase(), 0
 		n.Checkpoint, n.Confirmed = a.cp.LSN, a.stream.Confirmed()
 		n.Source = max(beat.Flush, a.position)
 		n.LagBytes = int64(n.Source - a.position)
@@ -71,7 +72,12 @@ func (b *bridge) estimate(ctx context.Context, source *pgx.Conn, c *copyState) {
 // report tells the status that the bridge is held up.
 func report(s *status.State, phase status.Phase, err error) {
 	s.Fail(err)
+	var at *BlockedError
+	errors.As(err, &at)
 	s.Update(func(n *status.Snapshot) {
-		n.State = phase
+		n.State, n.Blocked = phase, 0
+		if at != nil {
+			n.Blocked = at.Commit
+		}
 	})
 }

@@ -70,6 +70,9 @@ func (a *applier) poll(ctx context.Context) {
 	last := a.task
 	a.task = nil
 	for _, r := range open {
+		if r.Kind == Skip && a.stuck.at != 0 {
+			continue // until the transaction comes again
+		}
 		if r.State == sink.RequestNew {
 			r.State = sink.RequestRunning
 			if err := a.sink.Report(ctx, a.cp.Epoch, r); err != nil {
@@ -158,6 +161,8 @@ func (a *applier) step(ctx context.Context, careful bool) (err error) {
 	switch r.Kind {
 	case HeldRetry, HeldDrop:
 		r.Progress, done, err = a.heldStep(ctx, b, &r, rows)
+	case Skip: // while nothing is blocked
+		err = about(&r, 0)
 	default:
 		err = fault.Errorf(fault.Stop, "", "this release of the bridge knows no requests of kind %q", r.Kind)
 	}
@@ -178,7 +183,9 @@ func (a *applier) step(ctx context.Context, careful bool) (err error) {
 // fail marks a request as failed. What earlier steps have done stays done.
 func (a *applier) fail(ctx context.Context, r sink.Request, why error) {
 	a.log.Warn("request failed", "request", r.ID, "kind", r.Kind, "err", why, "hint", fault.HintOf(why))
-	a.task = nil
+	if a.task != nil && a.task.request.ID == r.ID {
+		a.task = nil
+	}
 	r.State, r.Error = sink.RequestFailed, why.Error()
 	if err := a.sink.Report(ctx, a.cp.Epoch, r); err != nil && !errors.Is(err, sink.ErrNoRequest) {
 		// It is still open, and is tried once more after the next poll.

@@ -118,7 +118,7 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	a := &applier{
 		opts: b.Options, log: b.Log, engine: engine, sink: snk, stream: str, pulse: pulse,
 		copy: copies, pieces: newPieceExchange(), cp: cp, expect: cp.Heartbeat, position: cp.LSN,
-		carefulAt: &b.carefulAt,
+		carefulAt: &b.carefulAt, stuck: &b.stuck,
 	}
 	b.connected = true
 	a.publishCopy()

@@ -11,6 +11,7 @@ import (
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/status"
+	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -47,6 +48,7 @@ func (a *applier) apply(ctx, work context.Context, group []*cdc.Transaction, p *
 			reject *sink.RejectError
 			gone   *sink.MissingError
 			layout *HistoryError
+			limit  *mapping.RejectLimitError
 		)
 		switch {
 		case errors.Is(err, sink.ErrFenced), errors.As(err, &layout):
@@ -61,8 +63,17 @@ func (a *applier) apply(ctx, work context.Context, group []*cdc.Transaction, p *
 			continue
 		case fault.TooLarge(err) && len(group) > 1:
 			return a.halves(ctx, work, group, p)
+		case getsStuck(err) && len(group) > 1 && !errors.As(err, &limit):
+			// One of them is in the way. Those before it are not, and it has a
+			// name then.
+			return a.halves(ctx, work, group, p)
 		}
-		if err := a.suffer(ctx, err); err != nil {
+		blame := a.blames(err, group, p)
+		if blame {
+			err = blocked(group[0].Commit, false, err)
+		}
+		failure := err
+		if err := a.suffer(ctx, failure); err != nil {
 			return err
 		}
 		done, err := a.outcome(work, group[len(group)-1].End)
@@ -75,6 +86,14 @@ func (a *applier) apply(ctx, work context.Context, group []*cdc.Transaction, p *
 				// Whether its progress is there is in the table, not in memory.
 				return fault.Wrap(fault.Retry, "", errors.New("a commit with a piece of the copy arrived late"))
 			}
+			a.overcome()
+			return nil
+		}
+		passed, err := a.askToPass(work, group[0], blame, failure)
+		if err != nil {
+			return err
+		}
+		if passed {
 			a.overcome()
 			return nil
 		}
@@ -112,8 +131,18 @@ func (a *applier) suffer(ctx context.Context, err error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-time.After(t.wait.NextBackOff()):
+	}
+	if state != status.Blocked {
 		return nil
 	}
+	// Whoever asks the database has to see why nothing moves, and that somebody
+	// is there.
+	if err := a.sink.Renew(ctx, a.cp.Epoch, a.opts.Lease, string(state)); errors.Is(err, sink.ErrFenced) {
+		return err
+	} else if err != nil {
+		a.log.Debug("lease not renewed", "err", err)
+	}
+	return nil
 }
 
 // overcome says that trouble is over.

@@ -41,6 +41,7 @@ type cli struct {
 	Schema   schemaCmd   `cmd:"" help:"Print the SQL that prepares source or target for roles with no more rights than needed, or run it."`
 	Status   statusCmd   `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
 	Held     heldCmd     `cmd:"" help:"List, retry or drop rows that could not be written."`
+	Skip     skipCmd     `cmd:"" help:"Pass one transaction that can't be applied: its rows are left out."`
 	Teardown teardownCmd `cmd:"" help:"Drop the bridge's slot and publication at the source."`
 	Demo     demoCmd     `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`

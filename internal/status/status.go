@@ -75,6 +75,9 @@ type Snapshot struct {
 	// Checkpoint is the end LSN of the last transaction that the target has;
 	// Source is the source's flush LSN, Confirmed what the source was told.
 	Checkpoint, Source, Confirmed cdc.LSN
+	// Blocked is the commit LSN of the one transaction that the bridge is blocked
+	// at; zero if it isn't, or not by a single transaction.
+	Blocked cdc.LSN
 	// LagBytes is the WAL between the two, 0 when there is nothing to apply.
 	LagBytes int64
 	// Behind is the commit time of the oldest transaction that is not durable at
@@ -218,6 +221,7 @@ type document struct {
 	CheckpointLSN string           `json:"checkpoint_lsn"`
 	SourceLSN     string           `json:"source_lsn"`
 	ConfirmedLSN  string           `json:"confirmed_lsn"`
+	BlockedLSN    string           `json:"blocked_lsn,omitempty"`
 	LagBytes      int64            `json:"lag_bytes"`
 	LagSeconds    float64          `json:"lag_seconds"`
 	Rows          int64            `json:"rows_applied"`
@@ -246,6 +250,9 @@ func (n Snapshot) MarshalJSON() ([]byte, error) {
 	if p := n.LastError; p != nil {
 		at := p.At.UTC()
 		d.LastError, d.LastErrorHint, d.LastErrorKind, d.LastErrorAt = &p.Message, p.Hint, p.Class, &at
+	}
+	if n.Blocked != 0 {
+		d.BlockedLSN = n.Blocked.String()
 	}
 	if d.Copy == nil {
 		d.Copy = []Copy{}
@@ -277,7 +284,10 @@ func (n *Snapshot) UnmarshalJSON(data []byte) error {
 	for _, p := range []struct {
 		text string
 		lsn  *cdc.LSN
-	}{{d.CheckpointLSN, &n.Checkpoint}, {d.SourceLSN, &n.Source}, {d.ConfirmedLSN, &n.Confirmed}} {
+	}{{d.CheckpointLSN, &n.Checkpoint}, {d.SourceLSN, &n.Source}, {d.ConfirmedLSN, &n.Confirmed}, {d.BlockedLSN, &n.Blocked}} {
+		if p.text == "" && p.lsn == &n.Blocked {
+			continue
+		}
 		lsn, err := pglogrepl.ParseLSN(p.text)
 		if err != nil {
 			return fmt.Errorf("read status: %w", err)

@@ -20,6 +20,9 @@ func (n Snapshot) Text(now time.Time) string {
 	}
 	row("checkpoint", position(n.Checkpoint))
 	row("source", position(n.Source))
+	if n.Blocked != 0 {
+		row("blocked at", "the transaction at "+n.Blocked.String())
+	}
 	row("lag", n.lag())
 	if n.From != FromDatabases || n.Checkpoint != 0 {
 		row("rows", fmt.Sprintf("%d applied, %d held, %d without a tenant dropped", n.Rows, n.Held, n.Dropped))
