@@ -81,6 +81,7 @@ func Compile(f *File, source, target *pg.Catalog, opts CompileOptions) (*Mapping
 		u.compile()
 	}
 	c.auditTable()
+	c.dashboard()
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (u *unit) compile() {
 	}
 	u.target = &Target{
 		Table:    &sink.Table{Schema: u.t.target.Schema, Name: u.t.target.Name, Tenant: -1, Parent: u.o.node != nil},
-		OnDelete: u.t.onDelete, WithoutTenant: u.t.withoutTenant,
+		OnDelete: u.t.onDelete, WithoutTenant: u.t.withoutTenant, Realtime: u.t.realtime,
 	}
 	if u.c.opts.OnDelete != nil {
 		u.target.OnDelete = *u.c.opts.OnDelete

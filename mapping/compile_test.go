@@ -119,6 +119,13 @@ func dump(m *Mapping) string {
 		fmt.Fprintf(&b, "entries to %s.%s (%s, %s, %s, %s, %s, %s)\n", e.Schema, e.Name, e.ID, e.Tenant, e.User, e.Action, e.Details, e.Time)
 	}
 	fmt.Fprintf(&b, "reads %v\n", m.Reads)
+	if d := m.Dashboard; d != nil {
+		fmt.Fprintf(&b, "conversations of %s open %v closed %v\n", d.Conversations.Table.FullName(), d.Conversations.Open, d.Conversations.Closed)
+		fmt.Fprintf(&b, "feedback of %s\n", d.Feedback.Table.FullName())
+	}
+	if a := m.Schema.Alerts; a != nil {
+		fmt.Fprintf(&b, "alerts of %s to %s.%s after %s by %s, else %s\n", a.Of.FullName(), a.Schema, a.Name, a.After, a.Of.Columns[a.Since].Name, a.Of.Columns[a.Created].Name)
+	}
 	return b.String()
 }
 
@@ -159,6 +166,9 @@ func dumpTarget(b *strings.Builder, s *Source) {
 	}
 	for _, i := range t.Indexes {
 		fmt.Fprintf(b, "    index %v\n", names(i))
+	}
+	if s.Target.Realtime {
+		b.WriteString("    realtime\n")
 	}
 	if a := s.Target.Audit; a != nil {
 		fmt.Fprintf(b, "    audit %s user=%d hidden=%v\n", a.Entity, a.User, slices.Sorted(maps.Keys(a.Hidden)))

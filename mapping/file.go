@@ -11,8 +11,9 @@ type File struct {
 	// Name is the file's name for messages.
 	Name string
 
-	auditLog *auditLog // nil without an audit log
-	tables   []*table
+	auditLog  *auditLog  // nil without an audit log
+	dashboard *dashboard // nil without
+	tables    []*table
 }
 
 // auditLog is the section audit_log: the table that entries go to.
@@ -43,6 +44,7 @@ type table struct {
 	paths          map[string]relation // by the path's relations, joined with dots
 	onDelete       Policy
 	withoutTenant  Policy
+	realtime       bool
 	indexes        [][]nameAt
 	audit          tableAudit
 }

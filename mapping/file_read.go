@@ -14,7 +14,7 @@ import (
 // time grows faster than its input.
 const maxFile = 1 << 20
 
-// Parse reads the sections tables and audit_log of a mapping file, strictly: an
+// Parse reads the sections tables, audit_log and dashboard of a mapping file, strictly: an
 // unknown key, a repeated one or a value of the wrong kind is an error with its
 // line, and all of them are reported at once. The file's other sections are
 // settings, which package config reads and checks.
@@ -50,6 +50,8 @@ func (r *reader) sections(f *File, doc ast.Node) {
 			f.tables = r.tables(e)
 		case "audit_log":
 			f.auditLog = r.auditLog(e)
+		case "dashboard":
+			f.dashboard = r.dashboard(e)
 		}
 	}
 	if !found {
@@ -164,6 +166,7 @@ func (r *reader) tableFields(t *table, n ast.Node) {
 				t.withoutTenant = Drop
 			}
 		},
+		"realtime": func(at pos, n ast.Node) { t.realtime = r.boolean(at, n) },
 		"indexes": func(at pos, n ast.Node) {
 			const want = "a list of indexes, each a list of columns, like [[status], [created_at]]"
 			for i, e := range r.elements(at, n, false, want) {

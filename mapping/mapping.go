@@ -29,6 +29,8 @@ type Mapping struct {
 	// Reads are the source tables that only initial expressions read: the first
 	// copy needs SELECT on them, but they are not published.
 	Reads []pg.TableName
+	// Dashboard is nil when the file has no such section.
+	Dashboard *Dashboard
 	// Warnings are what Compile has noticed that will work, but perhaps not as
 	// it was meant.
 	Warnings []string
@@ -97,6 +99,8 @@ type Target struct {
 	Columns []Column
 	// OnDelete is Keep or Delete, WithoutTenant is Hold or Drop.
 	OnDelete, WithoutTenant Policy
+	// Realtime says that Supabase's Realtime is to carry the table's changes.
+	Realtime bool
 	// Audit is nil when changes of this table make no entries.
 	Audit *TableAudit
 }

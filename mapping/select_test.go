@@ -95,9 +95,9 @@ func TestView_Range(t *testing.T) {
 	}
 }
 
-// TestPieceSQL_Initial reads the first values of ended_at: the survey's time, the
+// TestPieceSQL_Initial reads the first values of ended_at (the survey's time, the
 // latest if there are several, else the row's last change, and none while the
-// conversation is open.
+// conversation is open) and of open_since, which is the other way round.
 func TestPieceSQL_Initial(t *testing.T) {
 	src := newDatabase(t, cluster(t), "initial", "niochat.sql", "niochat_rows.sql")
 	m := compilePreset(t, "niochat.yaml", src, nil)
@@ -105,10 +105,13 @@ func TestPieceSQL_Initial(t *testing.T) {
 	sql, args := s.PieceSQL(nil, 0)
 	got := map[string]cdc.Value{}
 	for _, row := range query(t, src, sql, args) {
-		if len(row) != len(s.Inputs)+1 {
-			t.Fatalf("got %d values, want the inputs and one", len(row))
+		if len(row) != len(s.Inputs)+2 {
+			t.Fatalf("got %d values, want the inputs and two", len(row))
 		}
 		got[row[0].Text] = row[len(s.Inputs)]
+		if ended, open := row[len(s.Inputs)], row[len(s.Inputs)+1]; ended.IsNull() == open.IsNull() {
+			t.Errorf("conversation %s has ended: %v, is open: %v", row[0].Text, !ended.IsNull(), !open.IsNull())
+		}
 	}
 	want := map[string]cdc.Value{
 		"20": {}, "21": cdc.TextValue("2024-01-05 00:00:00+00"),

@@ -43,6 +43,7 @@ type applier struct {
 	// task is the operator's request that is being worked on, if there is one.
 	task *task
 
+	tending tending
 	trouble trouble
 	// batches have been committed since they were last reported.
 	batches int64
@@ -71,6 +72,9 @@ func (a *applier) run(ctx context.Context) error {
 	tick := time.NewTicker(max(a.opts.Lease/3, 100*time.Millisecond))
 	defer tick.Stop()
 	for {
+		if err := a.tend(work); err != nil {
+			return err
+		}
 		a.ask()
 		a.publish()
 		if a.opts.Once && a.complete() {
@@ -113,7 +117,7 @@ func graceful(ctx context.Context, grace time.Duration) (context.Context, contex
 
 // complete reports whether all that was there when the run began has arrived.
 func (a *applier) complete() bool {
-	return a.large == nil && !a.copy.active() && a.pulse.Owns(a.cp.Heartbeat.Token)
+	return a.large == nil && !a.copy.active() && a.tending.quieted == 0 && a.pulse.Owns(a.cp.Heartbeat.Token)
 }
 
 func (a *applier) renew(ctx context.Context) error {

@@ -61,6 +61,10 @@ type Options struct {
 	// Once ends the run with nil when all that was there at its start, and a
 	// heartbeat after it, is durable at the target.
 	Once bool
+	// QuietCopy leaves Realtime out of a first copy, see sink.Tending.
+	QuietCopy bool
+	// TendEvery is how often the target is tended to; 30 s if zero.
+	TendEvery time.Duration
 	// SlotTimeout bounds the wait for open transactions when the slot is made;
 	// 30 s if zero.
 	SlotTimeout time.Duration

@@ -10,6 +10,8 @@ type Schema struct {
 	Nodes       []*Node
 	// Entries is the audit table, nil without audit.
 	Entries *EntryTable
+	// Alerts are those that Tend raises, nil without.
+	Alerts *Alerts
 }
 
 // Table is a target table as the mapping writes it.

@@ -77,6 +77,12 @@ type Sink interface {
 	// another epoch.
 	Report(ctx context.Context, epoch int64, r Request) error
 
+	// Tend does what the target needs beside the rows, from time to time and
+	// between batches: it raises the alerts that are due (Schema.Alerts), unless
+	// the target's own scheduler does, and keeps Realtime as t says. It returns
+	// ErrFenced under another epoch, and needs Install as Begin does.
+	Tend(ctx context.Context, epoch int64, t Tending) (Tended, error)
+
 	// Close releases the connections. It never waits for the network for longer
 	// than a second.
 	Close(ctx context.Context) error

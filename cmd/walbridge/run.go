@@ -173,6 +173,7 @@ func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.S
 		BatchBytes:  cfg.Batch.Bytes.Bytes(),
 		QueueBytes:  cfg.Queue.Bytes.Bytes(),
 		CopyRows:    cfg.Copy.Rows,
+		QuietCopy:   cfg.Copy.Realtime == "pause",
 		RejectLimit: cfg.Reject.Limit,
 		Manual:      cfg.Prepare == "manual",
 		Once:        c.Once,

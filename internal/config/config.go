@@ -76,7 +76,8 @@ type Queue struct {
 
 // Copy is the first copy.
 type Copy struct {
-	Rows int `yaml:"rows" min:"1" help:"Rows that one piece of the first copy reads, in a short transaction of its own."`
+	Rows     int    `yaml:"rows" min:"1" help:"Rows that one piece of the first copy reads, in a short transaction of its own."`
+	Realtime string `yaml:"realtime" oneof:"pause publish" help:"Whether Supabase's Realtime carries a first copy. pause takes the mapped tables out of the publication supabase_realtime until it is done, and puts back those that were in it."`
 }
 
 // Reject bounds rows that the target refuses.
@@ -95,7 +96,7 @@ type Log struct {
 	Format string `yaml:"format" oneof:"auto text json" help:"auto is text on a terminal and JSON elsewhere."`
 }
 
-// Mapping is a file with the sections tables and audit_log, unread: package
+// Mapping is a file with the sections tables, audit_log and dashboard, unread: package
 // mapping parses it.
 type Mapping struct {
 	// Name is the file's name for messages.
@@ -113,7 +114,7 @@ func Default() *Config {
 		Audit:   Audit{Enabled: true, Values: "changed", MaxValue: 8 << 10},
 		Batch:   Batch{Rows: 10_000, Bytes: 4 << 20},
 		Queue:   Queue{Bytes: 4 << 20},
-		Copy:    Copy{Rows: 10_000},
+		Copy:    Copy{Rows: 10_000, Realtime: "pause"},
 		Lease:   Duration(4 * time.Second),
 		Reject:  Reject{Limit: 1000},
 		Memory:  Memory{Limit: 48 << 20},

@@ -35,7 +35,7 @@ func TestLoad_Files(t *testing.T) {
 		Audit:  config.Audit{Values: "all", Unchanged: true, MaxValue: 16384},
 		Batch:  config.Batch{Rows: 500, Bytes: 1 << 20},
 		Queue:  config.Queue{Bytes: 2_000_000},
-		Copy:   config.Copy{Rows: 20_000},
+		Copy:   config.Copy{Rows: 20_000, Realtime: "publish"},
 		Lease:  config.Duration(2500 * time.Millisecond),
 		Memory: config.Memory{Limit: 100_000_000},
 		Log:    config.Log{Level: "debug", Format: "json"},

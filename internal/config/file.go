@@ -12,7 +12,7 @@ import (
 )
 
 // mappingKeys are the file's sections that package mapping reads.
-var mappingKeys = []string{"tables", "audit_log"}
+var mappingKeys = []string{"tables", "audit_log", "dashboard"}
 
 // fileReader reads one configuration file.
 type fileReader struct {
@@ -49,8 +49,12 @@ func (c *Config) readFile(name string, data []byte) (map[string]bool, error) {
 	}
 	if r.given["tables"] {
 		c.Mapping = Mapping{Name: name, Data: data}
-	} else if r.given["audit_log"] {
-		r.errs = append(r.errs, fmt.Errorf("%s: audit_log has no tables beside it: copy the section tables of the mapping that it belongs to", name))
+	} else {
+		for _, key := range mappingKeys {
+			if r.given[key] {
+				r.errs = append(r.errs, fmt.Errorf("%s: %s has no tables beside it: copy the section tables of the mapping that it belongs to", name, key))
+			}
+		}
 	}
 	return r.given, errors.Join(r.errs...)
 }

@@ -53,7 +53,7 @@ and is no setting is warned about. Secrets can stand in files: for each of their
 its file at once are an error. Secrets appear in no log, no error and no metric.
 
 The file is YAML. Unknown keys and values that make no sense are errors with their line, and nothing
-starts. The sections ` + "`tables` and `audit_log`" + ` of the same file are the mapping, see
+starts. The sections ` + "`tables`, `audit_log` and `dashboard`" + ` of the same file are the mapping, see
 [mapping.md](mapping.md); without ` + "`tables`" + ` the mapping is that of NioChat.
 
 ` + "```yaml" + `

@@ -146,7 +146,7 @@ func (s *Sink) missingPrivate(ctx context.Context, schema *sink.Schema) ([]strin
 			missing = append(missing, o.create)
 		}
 	}
-	for _, o := range privateFunctions {
+	for _, o := range slices.Concat(privateFunctions, tendFunctions(s.name, schema)) {
 		if has["function "+o.name].Text != o.body {
 			missing = append(missing, o.create)
 		}
@@ -184,6 +184,19 @@ func revokeFrom(has map[string]cdc.Value) []string {
 	return from
 }
 
+// outsiders lists, for REVOKE, whom a table that is made is closed to.
+func (s *Sink) outsiders(ctx context.Context) (string, error) {
+	roles, err := s.rows(ctx, "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY ($1::text[])", textArray(apiRoles))
+	if err != nil {
+		return "", fmt.Errorf("inspect roles: %w", err)
+	}
+	has := make(map[string]cdc.Value)
+	for _, r := range roles {
+		has["role "+r[0].Text] = cdc.Value{}
+	}
+	return strings.Join(revokeFrom(has), ", "), nil
+}
+
 func (s *Sink) version(ctx context.Context) (int, error) {
 	rows, err := s.rows(ctx, "SELECT coalesce(max(version), 0) FROM walbridge.schema_version")
 	if err != nil {
@@ -207,7 +220,11 @@ func (s *Sink) missingTables(ctx context.Context, schema *sink.Schema) ([]string
 	for _, t := range tables {
 		missing = append(missing, t.missing...)
 	}
-	return missing, err
+	if err != nil {
+		return missing, err
+	}
+	alerts, err := s.missingAlerts(ctx, schema)
+	return append(missing, alerts...), err
 }
 
 // compared is a target table beside what the mapping wants of it.
@@ -224,15 +241,10 @@ func (s *Sink) compareTables(ctx context.Context, schema *sink.Schema) ([]compar
 	if err != nil {
 		return nil, err
 	}
-	roles, err := s.rows(ctx, "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY ($1::text[])", textArray(apiRoles))
+	revoke, err := s.outsiders(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("inspect roles: %w", err)
+		return nil, err
 	}
-	has := make(map[string]cdc.Value)
-	for _, r := range roles {
-		has["role "+r[0].Text] = cdc.Value{}
-	}
-	revoke := strings.Join(revokeFrom(has), ", ")
 
 	var all []compared
 	var problems []error
@@ -248,7 +260,7 @@ func (s *Sink) compareTables(ctx context.Context, schema *sink.Schema) ([]compar
 		default:
 			c.exists = true
 			problems = append(problems, want.problems(t)...)
-			c.missing = want.missingIndexes(t)
+			c.missing = append(want.missingColumns(t), want.missingIndexes(t)...)
 		}
 		all = append(all, c)
 	}

@@ -96,6 +96,12 @@ var privateTables = []object{
 	tenants jsonb NOT NULL DEFAULT '{}',
 	PRIMARY KEY (bridge, source)
 )`},
+	// Tables that Tend has taken out of Realtime and is to put back.
+	{name: "quieted", rights: "SELECT", create: `CREATE TABLE IF NOT EXISTS walbridge.quieted (
+	bridge text COLLATE "C" NOT NULL,
+	"table" text COLLATE "C" NOT NULL,
+	PRIMARY KEY (bridge, "table")
+)`},
 	{name: "requests", rights: "SELECT, INSERT, UPDATE", create: `CREATE TABLE IF NOT EXISTS walbridge.requests (
 	id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	bridge text COLLATE "C" NOT NULL,
@@ -163,20 +169,20 @@ var privateFunctions = []object{
 	definer("refresh_statistics", "text", statisticsBody),
 }
 
-func function(name, args, body string) object { return makeFunction(name, args, "", body) }
+func function(name, args, body string) object { return makeFunction(name, args, "void", "", body) }
 
 // definer makes a function that runs with its owner's rights.
 func definer(name, args, body string) object {
-	return makeFunction(name, args, "SECURITY DEFINER ", body)
+	return makeFunction(name, args, "void", "SECURITY DEFINER ", body)
 }
 
-func makeFunction(name, args, security, body string) object {
+func makeFunction(name, args, returns, security, body string) object {
 	return object{
 		name: name,
 		body: body,
 		args: args,
-		create: fmt.Sprintf(`CREATE OR REPLACE FUNCTION walbridge.%s(%s) RETURNS void LANGUAGE plpgsql %sSET search_path = '' AS $body$%s$body$`,
-			name, args, security, body),
+		create: fmt.Sprintf(`CREATE OR REPLACE FUNCTION walbridge.%s(%s) RETURNS %s LANGUAGE plpgsql %sSET search_path = '' AS $body$%s$body$`,
+			name, args, returns, security, body),
 	}
 }
 

@@ -33,10 +33,15 @@ func Script(ctx context.Context, opts Options, role string, schema *sink.Schema)
 	if notes, err = s.tableNotes(ctx, tables, role); err != nil {
 		return nil, nil, err
 	}
+	alerts, err := s.missingAlerts(ctx, schema)
+	if err != nil {
+		return nil, nil, err
+	}
 	return slices.Concat(
 		privateScript(s.name, schema, has),
 		tableScript(tables),
-		privateGrants(role),
+		about("Alerts for conversations that stay open: the bridge raises them through a function.", alerts...),
+		privateGrants(s.name, schema, role),
 		s.tableGrants(schema, tables, role),
 	), notes, nil
 }
@@ -55,7 +60,7 @@ func about(text string, sql ...string) []pg.Statement {
 
 func privateScript(name string, schema *sink.Schema, has map[string]cdc.Value) []pg.Statement {
 	objects := []string{createSchema}
-	for _, o := range slices.Concat(privateTables, reverseIndexes(name, schema), privateFunctions) {
+	for _, o := range slices.Concat(privateTables, reverseIndexes(name, schema), privateFunctions, tendFunctions(name, schema)) {
 		objects = append(objects, o.create)
 	}
 	return slices.Concat(
@@ -76,13 +81,13 @@ func tableScript(tables []compared) (script []pg.Statement) {
 }
 
 // privateGrants are the rights on the private schema.
-func privateGrants(role string) []pg.Statement {
+func privateGrants(name string, schema *sink.Schema, role string) []pg.Statement {
 	to := " TO " + pg.Quote(role)
 	grants := []string{"GRANT USAGE ON SCHEMA walbridge" + to}
 	for _, o := range privateTables {
 		grants = append(grants, "GRANT "+o.rights+" ON TABLE walbridge."+pg.Quote(o.name)+to)
 	}
-	for _, o := range privateFunctions {
+	for _, o := range slices.Concat(privateFunctions, tendFunctions(name, schema)) {
 		grants = append(grants, fmt.Sprintf("GRANT EXECUTE ON FUNCTION walbridge.%s(%s)", o.name, o.args)+to)
 	}
 	return about("What the bridge may do with its own schema: it makes nothing there, and doesn't remove its checkpoint.", grants...)

@@ -28,6 +28,8 @@ type wantedTable struct {
 type wantedColumn struct {
 	name, typ string
 	notNull   bool
+	// observed columns are the bridge's own invention.
+	observed bool
 	// accept are further types of an existing column that will do.
 	accept []string
 }
@@ -53,7 +55,7 @@ func wantedTables(schema *sink.Schema) []*wantedTable {
 	for _, t := range schema.Tables {
 		w := &wantedTable{name: relName{t.Schema, t.Name}, parent: t.Parent}
 		for _, c := range t.Columns {
-			w.columns = append(w.columns, wantedColumn{name: c.Name, typ: c.Type, notNull: c.NotNull})
+			w.columns = append(w.columns, wantedColumn{name: c.Name, typ: c.Type, notNull: c.NotNull, observed: c.Observed})
 		}
 		for _, k := range t.Key {
 			w.key = append(w.key, t.Columns[k].Name)
@@ -189,6 +191,18 @@ func quoteAll(names []string) string {
 	return list(len(names), ", ", func(i int) string { return pg.Quote(names[i]) })
 }
 
+// missingColumns are observed columns that an existing table lacks. Nobody but the
+// bridge can have known that they would be wanted; adding one that may be null
+// rewrites nothing.
+func (w *wantedTable) missingColumns(found *foundTable) (missing []string) {
+	for _, c := range w.columns {
+		if _, ok := found.columns[c.name]; !ok && c.observed {
+			missing = append(missing, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s", w.name.sql(), pg.Quote(c.name), c.typ))
+		}
+	}
+	return missing
+}
+
 // missingIndexes are indexes whose columns no index of the table begins with.
 func (w *wantedTable) missingIndexes(found *foundTable) []string {
 	var missing []string
@@ -231,6 +245,7 @@ func (w *wantedTable) problems(t *foundTable) []error {
 		switch {
 		case t.wanted[c.typ] == "":
 			add(c.name, "there is no type "+c.typ, "create it, or map the column to another type")
+		case !ok && c.observed: // missingColumns
 		case !ok:
 			add(c.name, "it is missing", "%s ADD COLUMN %s %s;", alter, pg.Quote(c.name), t.wanted[c.typ])
 		case f.generated:

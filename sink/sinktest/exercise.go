@@ -30,12 +30,16 @@ type Target struct {
 	// Ask makes a request as the commands do, Request reads it back.
 	Ask     func(bridge, kind, args string) (id int64)
 	Request func(id int64) sink.Request
+	// Alerts returns those that were raised, their times in UTC; Threshold gives
+	// a tenant one of its own.
+	Alerts    func(a *sink.Alerts) []sink.Alert
+	Threshold func(a *sink.Alerts, tenant string, open time.Duration)
 }
 
 // Target returns m as Exercise wants it.
 func (m *Memory) Target() Target {
 	return Target{Open: m.Open, Rows: m.Rows, Entries: m.Entries, Put: m.Put, Remove: m.Remove, Unique: m.Unique,
-		Ask: m.Ask, Request: m.Request}
+		Ask: m.Ask, Request: m.Request, Alerts: m.Alerts, Threshold: m.Threshold}
 }
 
 // Exercise is the conformance suite of sink.Sink. newTarget makes a target for
@@ -76,6 +80,9 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"a request is open until it ends", (*world).requests},
 		{"a request is done with the rows that it changed", (*world).requestDone},
 		{"a fenced writer can't touch a request", (*world).requestFenced},
+		{"a conversation that stays open raises one alert an episode", (*world).alerts},
+		{"a tenant has a threshold of its own", (*world).alertThresholds},
+		{"a fenced writer tends nothing", (*world).tendFenced},
 		{"path values are followed to their end", (*world).paths},
 		{"waiting finds held rows over every path", (*world).waiting},
 		{"a tenant that changes takes its rows along", (*world).recompute},
@@ -105,6 +112,7 @@ type world struct {
 
 	inbox, contact, conversation                           *sink.Node
 	contacts, conversations, messages, pairs, tags, quoted *sink.Table
+	tickets                                                *sink.Table
 }
 
 const (
@@ -150,12 +158,18 @@ func newWorld(t *testing.T, target Target) *world {
 		Columns: []sink.Column{number("id"), tenant, text("ação"), text(`a"b`), text("select"), text(`it's \ {here}`),
 			text("a_name_of_63_bytes_which_is_as_long_as_a_name_in_postgresql_is_")}}
 
+	moment := func(name string) sink.Column { return sink.Column{Name: name, Type: `"pg_catalog"."timestamptz"`} }
+	w.tickets = &sink.Table{Schema: "public", Name: "tickets", Key: []int{0}, Tenant: 1,
+		Columns: []sink.Column{number("id"), tenant, text("status"), moment("created_at"), moment("open_since")}}
+
 	w.schema = &sink.Schema{
 		Fingerprint: "f1",
-		Tables:      []*sink.Table{w.contacts, w.conversations, w.messages, w.pairs, w.tags, w.quoted},
+		Tables:      []*sink.Table{w.contacts, w.conversations, w.messages, w.pairs, w.tags, w.quoted, w.tickets},
 		Nodes:       []*sink.Node{w.inbox, w.contact, w.conversation},
 		Entries: &sink.EntryTable{Schema: "public", Name: "audit_logs", ID: "id", Tenant: "provedor_id",
 			User: "user_id", Action: "action", Details: "details", Time: "timestamp"},
+		Alerts: &sink.Alerts{Schema: "public", Name: "ticket_alerts", Of: w.tickets, Status: 2, Created: 3, Since: 4,
+			Open: []string{"open"}, After: time.Hour},
 	}
 	return w
 }

@@ -19,6 +19,7 @@ const (
 	OpCopies      Op = "copies"
 	OpRequests    Op = "requests"
 	OpReport      Op = "report"
+	OpTend        Op = "tend"
 	OpBegin       Op = "begin"
 	OpLoad        Op = "load"
 	OpApply       Op = "apply"

@@ -147,13 +147,16 @@ type data struct {
 	entries map[id]sink.Entry
 	// requests are keyed by their ids.
 	requests map[id]sink.Request
+	// alerts are in the order in which they were raised; thresholds are tenants' own.
+	alerts     []sink.Alert
+	thresholds map[string]time.Duration
 }
 
 func newData() data {
 	return data{
 		rows: make(map[id]namedRow), held: make(map[id]sink.HeldRow), paths: make(map[id]sink.PathRow),
 		marks: make(map[id]cdc.LSN), copies: make(map[id]sink.CopyProgress), entries: make(map[id]sink.Entry),
-		requests: make(map[id]sink.Request),
+		requests: make(map[id]sink.Request), thresholds: make(map[string]time.Duration),
 	}
 }
 

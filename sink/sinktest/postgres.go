@@ -19,7 +19,7 @@ import (
 func Postgres(t *testing.T, url string, open func(name string) sink.Sink) Target {
 	p := &database{t: t, url: url}
 	return Target{Open: open, Rows: p.rows, Entries: p.entries, Put: p.put, Remove: p.remove, Unique: p.unique,
-		Ask: p.ask, Request: p.request}
+		Ask: p.ask, Request: p.request, Alerts: p.alerts, Threshold: p.threshold}
 }
 
 type database struct {
@@ -142,6 +142,22 @@ func (d *database) request(id int64) sink.Request {
 	d.t.Helper()
 	r := d.query("SELECT id, kind, args, state, progress, error FROM walbridge.requests WHERE id = $1", id)[0]
 	return sink.Request{ID: d.number(r[0]), Kind: r[1].Text, Args: r[2].Text, State: sink.RequestState(r[3].Text), Progress: r[4].Text, Error: r[5].Text}
+}
+
+func (d *database) alerts(a *sink.Alerts) []sink.Alert {
+	d.t.Helper()
+	var all []sink.Alert
+	for _, r := range d.query(fmt.Sprintf("SELECT %s, conversation_id, kind, (extract(epoch FROM episode_start) * 1000000)::int8 FROM %s",
+		pg.Quote(a.Of.Columns[a.Of.Tenant].Name), pg.Quote(a.Schema, a.Name))) {
+		all = append(all, sink.Alert{Tenant: r[0].Text, Conversation: r[1].Text, Kind: r[2].Text, Start: time.UnixMicro(d.number(r[3])).UTC()})
+	}
+	return all
+}
+
+func (d *database) threshold(a *sink.Alerts, tenant string, open time.Duration) {
+	d.t.Helper()
+	d.query(fmt.Sprintf("INSERT INTO %s AS t VALUES ($1, $2 * interval '1 microsecond') ON CONFLICT (%s) DO UPDATE SET open_for = excluded.open_for",
+		pg.Quote(a.Schema, a.ThresholdTable()), pg.Quote(a.Of.Columns[a.Of.Tenant].Name)), tenant, open.Microseconds())
 }
 
 func (d *database) number(v cdc.Value) int64 {
