@@ -178,12 +178,16 @@ func (w *work) writeReleased(m *moves) error {
 // from number next on and up to an ordinal: one for each tenant that they moved
 // rows from or to.
 func (w *work) pathEntries(moved *moves, next int, upto uint32) int {
-	for ; next < len(w.paths) && w.paths[next].ordinal < upto; next++ {
+	for next < len(w.paths) && w.paths[next].ordinal < upto {
 		p := &w.paths[next]
+		// A change of the key touches two path values, one behind the other.
+		for next++; next < len(w.paths) && w.paths[next].item == p.item; next++ {
+			p = &w.paths[next]
+		}
 		if moved == nil || p.item.source.Target != nil && p.item.source.Target.Audit != nil {
 			continue
 		}
-		along := crossing(moved.rows[p.key])
+		along := w.along(moved, p.item)
 		if len(along) == 0 {
 			continue
 		}
@@ -219,12 +223,14 @@ func (w *work) along(moved *moves, it *item) []sink.Moved {
 	if moved == nil || it.source.Node == nil {
 		return nil
 	}
+	var all []sink.Moved
 	for i := range w.paths {
+		// The rows under the old key count, and those under the new one.
 		if p := &w.paths[i]; p.item == it {
-			return crossing(moved.rows[p.key])
+			all = append(all, crossing(moved.rows[p.key])...)
 		}
 	}
-	return nil
+	return all
 }
 
 func (w *work) truncateEntries(tr *truncation) {

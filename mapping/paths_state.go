@@ -74,6 +74,20 @@ func (b *Batch) soil(k pathKey, st *pathState) {
 	}
 }
 
+// referred returns the path values of a row that another refers to. One that
+// isn't there is remembered as one that is gone and of which nothing was known:
+// its coming is a change of values then, like any other, and the rows that had to
+// do without it are brought in line.
+func (b *Batch) referred(ctx context.Context, k pathKey) (sink.PathRow, error) {
+	p, present, err := b.path(ctx, k)
+	if err != nil || present {
+		return p, err
+	}
+	p = sink.PathRow{Values: make(cdc.Row, len(k.node.Columns)), Gone: true}
+	b.setPath(k, b.paths[k], p)
+	return p, nil
+}
+
 // lookup follows l from row to its end.
 func (b *Batch) lookup(ctx context.Context, l *sink.Lookup, row cdc.Row) (cdc.Value, error) {
 	v := row[l.Column]
@@ -81,33 +95,31 @@ func (b *Batch) lookup(ctx context.Context, l *sink.Lookup, row cdc.Row) (cdc.Va
 		if v.Kind != cdc.Text {
 			return cdc.Value{}, nil
 		}
-		p, present, err := b.path(ctx, pathKey{step.Node, sink.Key(v.Text)})
+		p, err := b.referred(ctx, pathKey{step.Node, sink.Key(v.Text)})
 		if err != nil {
 			return cdc.Value{}, err
-		}
-		if !present {
-			return cdc.Value{}, nil
 		}
 		v = p.Values[step.Column]
 	}
 	return v, nil
 }
 
-// derive fills the columns of row that are reached over paths.
+// derive fills the columns of row that are reached over paths. It follows those,
+// too, whose value doesn't count yet, so that what they miss is remembered.
 func (b *Batch) derive(ctx context.Context, t *sink.Table, row cdc.Row) error {
 	for i := range t.Derived {
 		d := &t.Derived[i]
-		var v cdc.Value
-		var err error
+		var first cdc.Value
 		for j := range d.From {
-			if v, err = b.lookup(ctx, &d.From[j], row); err != nil {
+			v, err := b.lookup(ctx, &d.From[j], row)
+			if err != nil {
 				return err
 			}
-			if v.Kind != cdc.Null {
-				break
+			if first.Kind == cdc.Null {
+				first = v
 			}
 		}
-		row[d.Column] = v
+		row[d.Column] = first
 	}
 	return nil
 }

@@ -86,6 +86,7 @@ func (b *Batch) prefetchPiece(ctx context.Context, w *work) error {
 			if b.Counters.Held > 0 {
 				n.waiting[k] = true
 			}
+			n.next(it.source, it.in)
 		}
 		if it.source.Target != nil {
 			n.derived(it.source.Target, it.in)

@@ -41,6 +41,7 @@ func (n *needs) item(it *item) error {
 		if n.b.Counters.Held > 0 && c.Op != cdc.Delete {
 			n.waiting[k] = true
 		}
+		n.next(s, in)
 	}
 	if s.Target == nil {
 		return nil
@@ -109,6 +110,15 @@ func (n *needs) follow(l *sink.Lookup, v cdc.Value) {
 			return
 		}
 		v = p.Values[step.Column]
+	}
+}
+
+// next notes what a row of a node refers to.
+func (n *needs) next(s *Source, in cdc.Row) {
+	for i, next := range s.Node.Next {
+		if v := in[s.NodeInputs[i]]; next != nil && v.Kind == cdc.Text {
+			n.path(pathKey{next, sink.Key(v.Text)})
+		}
 	}
 }
 

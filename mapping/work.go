@@ -203,7 +203,7 @@ func (w *work) walkPaths(ctx context.Context) error {
 			if vals[j].Kind != cdc.Unchanged {
 				continue
 			}
-			if former == nil && st.present {
+			if former == nil && st.present && !st.now.Gone {
 				former = st.now.Values
 			}
 			if former == nil {
@@ -213,6 +213,28 @@ func (w *work) walkPaths(ctx context.Context) error {
 		}
 		if !st.present || st.now.Gone || !equalRows(st.now.Values, vals) {
 			w.b.setPath(k, st, sink.PathRow{Values: vals})
+		}
+	}
+	return w.follow(ctx)
+}
+
+// follow remembers what the rows of the path pass refer to and what isn't there.
+// It comes behind them all, because a child may come before its parent.
+func (w *work) follow(ctx context.Context) error {
+	for i := range w.paths {
+		k := w.paths[i].key
+		st := w.b.paths[k]
+		if !st.present || st.now.Gone {
+			continue
+		}
+		for j, next := range k.node.Next {
+			v := st.now.Values[j]
+			if next == nil || v.Kind != cdc.Text {
+				continue
+			}
+			if _, err := w.b.referred(ctx, pathKey{next, sink.Key(v.Text)}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -301,9 +323,14 @@ func (w *work) upsert(ctx context.Context, it *item) error {
 	if prev.deleted || prev.place == nowhere || it.c.Op == cdc.Insert {
 		before = nil
 	}
+	if carried != nil || it.c.Op == cdc.Insert && prev.deleted {
+		// What waits here belongs to a row that was kept and is replaced. Its tenant
+		// never became known, and this row's may be another.
+		w.b.Counters.Dropped += int64(len(st.waiting))
+		st.waiting = waiting
+	}
 	if carried != nil {
 		before, prev.place = carried.row, carried.place
-		st.waiting = append(st.waiting, waiting...)
 	}
 	return w.write(ctx, it, st, prev, before)
 }

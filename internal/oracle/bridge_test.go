@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/walbridge/walbridge/internal/pg"
@@ -36,6 +37,8 @@ type bridge struct {
 	faults *faults
 	// In one of its own:
 	cmd *exec.Cmd
+	// said is how much the log had when it began.
+	said int
 }
 
 type logBuffer struct {
@@ -47,6 +50,12 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
+}
+
+func (l *logBuffer) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Len()
 }
 
 func (l *logBuffer) String() string {
@@ -129,7 +138,7 @@ func (w *world) startProcess() (*bridge, error) {
 		return nil, err
 	}
 	o, a := w.plan.opts, w.plan.spec.audit
-	b := &bridge{done: make(chan error, 1), log: &w.log, cmd: exec.Command(path, "run")}
+	b := &bridge{done: make(chan error, 1), log: &w.log, cmd: exec.Command(path, "run"), said: w.log.len()}
 	b.cmd.Env = append(os.Environ(), "WALBRIDGE_CONFIG="+config, "WALBRIDGE_SOURCE_URL="+w.src, "WALBRIDGE_TARGET_URL="+w.dst,
 		"WALBRIDGE_LISTEN=off", "WALBRIDGE_SOURCE_HEARTBEAT=1s", "WALBRIDGE_LEASE=1s", "WALBRIDGE_LOG_FORMAT=text",
 		"WALBRIDGE_AUDIT_VALUES="+a.values, fmt.Sprintf("WALBRIDGE_AUDIT_UNCHANGED=%t", a.unchanged),
@@ -145,14 +154,22 @@ func (w *world) startProcess() (*bridge, error) {
 
 // stop ends the instance in good order.
 func (b *bridge) stop() error {
-	if b.cmd != nil {
-		if err := b.cmd.Process.Signal(os.Interrupt); err != nil {
-			return err
-		}
-	} else {
+	if b.cmd == nil {
 		b.cancel()
+		return b.wait()
 	}
-	return b.wait()
+	if err := b.cmd.Process.Signal(os.Interrupt); err != nil {
+		return err
+	}
+	err := b.wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signal() == os.Interrupt && b.log.len() == b.said {
+		return nil // it had not come to the point of listening for signals
+	}
+	return err
 }
 
 func (b *bridge) wait() error {

@@ -38,6 +38,21 @@ type entry struct {
 	vague bool
 }
 
+// slips reports whether a column's value may be that of a slice's end.
+func (e *entry) slips(o out) bool {
+	return e.loose && (strings.Contains(o.path, ".") || o.name == "provedor_id" || o.observe != "")
+}
+
+// onlyLoose reports that all that changed may have changed in another slice.
+func (e *entry) onlyLoose() bool {
+	for name := range e.changed {
+		if o := e.table.outputs()[e.table.outAt(name)]; !e.slips(o) {
+			return false
+		}
+	}
+	return true
+}
+
 func (e *entry) add(v cdc.Value) {
 	if !v.IsNull() {
 		e.must[v.Text] = true
@@ -62,6 +77,12 @@ func (w *walk) finish() {
 				continue
 			}
 			for _, e := range r.waiting {
+				if w.t.sliced(w.sliceRows) {
+					// The first slice that gives the row a tenant gives it the
+					// entry, and the row may come to another by the last one.
+					e.any, e.mayAll = true, true
+					continue
+				}
 				e.add(tenant(r.out))
 			}
 			r.waiting = nil
@@ -95,8 +116,10 @@ func (w *walk) stepEntry(s *step) {
 	var any bool
 	e.changed, any = w.changedBy(s, before)
 	e.vague = s.vague
-	if s.c.op == 'U' && before != nil && !any && !w.spec.audit.unchanged {
+	if s.c.op == 'U' && before != nil && !w.spec.audit.unchanged && (!any || e.loose && e.onlyLoose()) {
 		if e.loose {
+			// What changed may have changed with an earlier slice, or with a
+			// later one.
 			e.mayAll = true
 			w.entries[changeID{w.t.xid, s.c.seq}] = e
 		}
@@ -207,7 +230,7 @@ func (w *walk) deleted(s *step, e *entry) {
 // loose reports whether a row's tenant during the transaction depends on where
 // its slices were cut.
 func (w *walk) loose(l *life) bool {
-	if w.sliceRows == 0 || len(w.t.changes) <= w.sliceRows {
+	if !w.t.sliced(w.sliceRows) {
 		return false
 	}
 	if w.moved {

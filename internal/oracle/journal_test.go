@@ -28,7 +28,13 @@ type transaction struct {
 	time    string // of the commit, as the server writes it
 	changes []*change
 	users   []user
+	// messages are the logical messages in it, which the bridge gets too.
+	messages int
 }
+
+// sliced reports that the bridge applies t in more than one slice if it takes
+// rows of them at a time.
+func (t *transaction) sliced(rows int) bool { return rows > 0 && len(t.changes)+t.messages > rows }
 
 // commitSlot is a second slot, whose plugin says in which order transactions
 // committed and in which order the WAL has their changes. Nothing of the bridge
@@ -64,7 +70,7 @@ func readJournal(ctx context.Context, conn *pgx.Conn, s *spec) ([]*transaction, 
 	}
 	var all []*transaction
 	for _, c := range order {
-		t := &transaction{xid: c.xid, end: c.end, time: c.time, changes: byXID[c.xid], users: c.users}
+		t := &transaction{xid: c.xid, end: c.end, time: c.time, changes: byXID[c.xid], users: c.users, messages: c.messages}
 		delete(byXID, c.xid)
 		var have []string
 		for i, ch := range t.changes {
@@ -98,11 +104,12 @@ func image(vals []*string) cdc.Row {
 }
 
 type commit struct {
-	xid     uint32
-	end     cdc.LSN
-	time    string
-	changes []string // "table O"
-	users   []user
+	xid      uint32
+	end      cdc.LSN
+	time     string
+	changes  []string // "table O"
+	users    []user
+	messages int
 }
 
 // readCommits reads the order of commits by test_decoding.
@@ -137,9 +144,12 @@ func readCommits(ctx context.Context, conn *pgx.Conn, s *spec) ([]*commit, error
 			all = append(all, open)
 		case strings.HasPrefix(data, "table "):
 			open.note(data, s)
-		case strings.HasPrefix(data, "message: transactional: 1 prefix: walbridge, "):
-			_, content, _ := strings.Cut(data, " content:")
-			open.acts(content)
+		case strings.HasPrefix(data, "message: transactional: 1 prefix: "):
+			open.messages++
+			if _, content, ok := strings.Cut(data, " prefix: walbridge, "); ok {
+				_, content, _ = strings.Cut(content, " content:")
+				open.acts(content)
+			}
 		}
 	}
 	return all, rows.Err()

@@ -121,6 +121,11 @@ func (w *walk) insert(c *change) {
 	old.next = l
 	made := w.evaluate(c.table, c.new)
 	c.table.observe(made, nil, w.t.time)
+	if l.now != nil {
+		// Entries that wait with a row that was kept are not those of the row
+		// that comes under its key.
+		l.now.waiting = nil
+	}
 	s := w.step(c, l)
 	w.become(s, made, c.new)
 }
@@ -210,7 +215,7 @@ func (w *walk) recompute() {
 		return
 	}
 	mv := &movement{sure: map[string]int64{}, unsure: map[string]int64{},
-		loose: w.copying || w.sliceRows > 0 && len(w.t.changes) > w.sliceRows}
+		loose: w.copying || w.t.sliced(w.sliceRows)}
 	for t, rows := range w.rows {
 		for key, r := range rows {
 			made := w.evaluate(t, r.image)
