@@ -17,7 +17,7 @@ var ranks = [][]string{
 	{"internal/config", "internal/postgrest", "internal/status"},
 	{"internal/status/web", "sink"},
 	{"internal/request", "mapping", "sink/postgres", "sink/rest", "sink/sinktest"},
-	{"replicator/pgoutput"},
+	{"internal/supabase", "replicator/pgoutput"},
 	{"replicator"},
 	{"internal/check", "internal/held", "internal/schema", "internal/survey", "internal/teardown", "internal/verify"},
 	{"internal/demo"},

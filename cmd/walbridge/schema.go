@@ -55,8 +55,10 @@ Exit codes: 0 done, 1 failed and changed nothing, 2 usage or configuration.`
 func (*schemaTargetCmd) Help() string {
 	return `Prints SQL that may run any number of times: the bridge's private schema, the tables
 that are missing, and a role that may read and write them and no more, with a policy
-for it on each. Tables that are there keep their rights and their row security. The
-columns' types are taken from the source, so both databases have to be reachable.
+for it on each; on a Supabase project also how tenants read their rows, the views and
+alerts of dashboards, and Realtime. Tables that are there keep their rights, policies
+and row security, with notes about what leaks. The columns' types are taken from the
+source, so both databases have to be reachable.
 
 Example:
 

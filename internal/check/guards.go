@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/internal/supabase"
 	"github.com/walbridge/walbridge/replicator"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -118,6 +119,22 @@ func exposureCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 		})
 	}
 	return found, nil
+}
+
+// accessCheck: what lets users of the API pass by the policies on the tenant.
+func accessCheck(ctx context.Context, e *Env) (found []Finding, err error) {
+	list, err := supabase.Inspect(ctx, e.target.conn, e.file.TargetTables())
+	for _, f := range list {
+		if f.Dormant {
+			continue
+		}
+		severity := Info
+		if f.Leak {
+			severity = Warning
+		}
+		found = append(found, Finding{Severity: severity, What: f.What, Why: f.Why, Fix: f.Fix})
+	}
+	return found, err
 }
 
 // targetRow is a target table and two texts about it.

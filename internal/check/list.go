@@ -39,6 +39,7 @@ func checks() []Check {
 		{"triggers", Target, needTarget | needFile, triggersCheck},
 		{"foreign_keys", Target, needTarget | needFile, foreignKeysCheck},
 		{"exposure", Target, needTarget | needFile, exposureCheck},
+		{"access", Target, needTarget | needFile, accessCheck},
 		{"history", Target, needSource | needTarget | needMapping, historyCheck},
 	}...)
 }

@@ -66,8 +66,16 @@ func (w *world) denied() {
 		w.refused(w.reader(), sql)
 	}
 	for _, role := range []string{"anon", "authenticated"} {
-		for _, table := range []string{"public.contacts", "public.audit_logs", "walbridge.checkpoint", "walbridge.held"} {
+		for _, table := range []string{"walbridge.checkpoint", "walbridge.held"} {
 			w.refused(w.target.URL("project"), "SET ROLE "+role+"; SELECT FROM "+table)
+		}
+		for _, table := range []string{"public.contacts", "public.audit_logs"} {
+			if role == "anon" {
+				w.refused(w.target.URL("project"), "SET ROLE anon; SELECT FROM "+table)
+			} else if got := pgtest.QueryValue(w, w.target.URL("project")+"&options=-c%20role%3Dauthenticated", "SELECT count(*) FROM "+table); got != "0" {
+				w.Errorf("without a token there are %s rows of %s", got, table)
+			}
+			w.refused(w.target.URL("project"), "SET ROLE "+role+"; DELETE FROM "+table)
 		}
 		w.refused(w.target.URL("project"), "SET ROLE "+role+"; SELECT walbridge.refresh_statistics('held')")
 	}

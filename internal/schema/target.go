@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/internal/supabase"
 	"github.com/walbridge/walbridge/sink/postgres"
 )
 
@@ -28,25 +29,16 @@ func Target(ctx context.Context, source, target *pgx.Conn, opts postgres.Options
 	if err != nil {
 		return nil, err
 	}
-	s.Statements = append(s.Statements, statements...)
-	s.Notes = notes
-	s.Closing = []string{s.password()}
-	api, err := hasAPI(ctx, target)
+	readers, err := supabase.New(ctx, target, m, o.Name)
 	if err != nil {
 		return nil, err
 	}
-	if api {
+	s.Statements = append(append(s.Statements, statements...), readers.Statements...)
+	s.Notes = append(notes, readers.Notes...)
+	s.Closing = []string{s.password()}
+	if readers.API {
 		s.Closing = append(s.Closing, fmt.Sprintf("Over Supabase's session pooler the user is %s.<project>.", o.Role),
-			"Nobody reads the tables over the API yet. Write policies for authenticated that compare the tenant\nwith a claim that users can't edit (app_metadata), and grant it SELECT.")
+			"Users of the API read the rows of the tenant that their token names, in app_metadata or by the access token\nhook walbridge_api.access_token_hook: docs/supabase.md says how to give them one.")
 	}
 	return s, nil
-}
-
-// hasAPI reports whether the target has the roles of Supabase's API.
-func hasAPI(ctx context.Context, conn *pgx.Conn) (has bool, err error) {
-	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'authenticated')").Scan(&has)
-	if err != nil {
-		return false, fmt.Errorf("inspect roles: %w", pg.Safe(err))
-	}
-	return has, nil
 }
