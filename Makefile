@@ -69,6 +69,7 @@ test-matrix: ## Test against other majors of PostgreSQL (MATRIX="14 16 17 18"; n
 .PHONY: soak
 soak: postgres build ## Test for long: random transactions against the oracle, then the demo (SEEDS=1000 FOR=15m)
 	ORACLE_SEEDS=$(or $(SEEDS),1000) $(GO) test -count=1 -timeout 0 ./internal/oracle -oracle.all
+	ISOLATION_QUERIES=10000 $(GO) test -count=1 -timeout 0 -run TestIsolation ./internal/supabase
 	bin/walbridge demo --for $(or $(FOR),15m)
 
 .PHONY: clean
