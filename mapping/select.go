@@ -82,6 +82,7 @@ type View struct {
 	s       *Source
 	columns []string // SQL of the outputs: the key, then what Row needs
 	joins   string
+	joined  int // relations, aliased j1 …
 	tenant  string
 	integer bool        // the tenant is one
 	values  []viewValue // for each target column
@@ -103,6 +104,10 @@ type ViewRange struct {
 	Keys [][]string
 	// Tenant, unless nil, is the only tenant whose rows are read.
 	Tenant *string
+	// Versions adds an output at the end: the versions of all rows that one is
+	// made of. Where it is the same in two snapshots, none of them has changed
+	// in between, not even there and back.
+	Versions bool
 }
 
 // View returns the view of s, nil when no target table comes from it.
@@ -137,7 +142,7 @@ func (m *Mapping) View(s *Source) *View {
 		}
 		v.values = append(v.values, value)
 	}
-	v.joins = b.joins.String()
+	v.joins, v.joined = b.joins.String(), len(b.aliases)
 	return v
 }
 
@@ -206,9 +211,18 @@ func (b *viewBuilder) lookup(l sink.Lookup) end {
 // SQL returns the statement that reads a range of the view, and its parameters,
 // which are texts.
 func (v *View) SQL(r ViewRange) (sql string, args []string) {
+	list := strings.Join(v.columns, ", ")
+	if r.Versions {
+		list += ", " + v.versions()
+	}
+	return v.selectRange(list, r, r.After != nil || r.Upto != nil || r.Limit > 0)
+}
+
+// selectRange reads a range of the view, in key order or in none.
+func (v *View) selectRange(list string, r ViewRange, ordered bool) (sql string, args []string) {
 	var p params
 	var b strings.Builder
-	b.WriteString("SELECT " + strings.Join(v.columns, ", ") + v.s.from())
+	b.WriteString("SELECT " + list + v.s.from())
 	if r.Keys != nil {
 		b.WriteString(v.s.among(&p, r.Keys))
 	}
@@ -226,13 +240,23 @@ func (v *View) SQL(r ViewRange) (sql string, args []string) {
 	if len(where) > 0 {
 		b.WriteString(" WHERE " + strings.Join(where, " AND "))
 	}
-	if r.After != nil || r.Upto != nil || r.Limit > 0 {
+	if ordered {
 		b.WriteString(" ORDER BY " + v.s.orderBy())
 	}
 	if r.Limit > 0 {
 		fmt.Fprintf(&b, " LIMIT %d", r.Limit)
 	}
 	return b.String(), p
+}
+
+// versions are the transactions that have written the row and those it is joined
+// with. VACUUM leaves them alone (PostgreSQL documentation, routine-vacuuming).
+func (v *View) versions() string {
+	list := []string{"s.xmin"}
+	for i := range v.joined {
+		list = append(list, "j"+strconv.Itoa(i+1)+".xmin")
+	}
+	return "pg_catalog.concat_ws(' ', " + strings.Join(list, ", ") + ")"
 }
 
 func (v *View) tenantIs(p *params, tenant string) string {

@@ -19,6 +19,9 @@ type Reader interface {
 	// It returns ErrNoCheckpoint when the target has no row of it.
 	Position(ctx context.Context) (Position, error)
 
+	// Copies is Sink.Copies.
+	Copies(ctx context.Context) ([]CopyProgress, error)
+
 	// Load answers q as Tx.Load does.
 	Load(ctx context.Context, q *Query) (*Loaded, error)
 
@@ -143,15 +146,18 @@ const (
 type EntryCounts struct {
 	// Head is the number of the newest entry by the checkpoint, Rows how many
 	// entries there are.
-	Head, Rows int64
+	Head int64 `json:"head"`
+	Rows int64 `json:"rows"`
 	// Lost are numbers up to Head that no entry has, FirstLost the first of
 	// them.
-	Lost, FirstLost int64
+	Lost      int64 `json:"lost"`
+	FirstLost int64 `json:"first_lost"`
 	// Beyond are entries whose number is above Head or no number from 1 on.
-	Beyond int64
+	Beyond int64 `json:"beyond"`
 	// Doubled are entries that share their number with another one, Repeated
 	// those that share their change and tenant.
-	Doubled, Repeated int64
+	Doubled  int64 `json:"doubled"`
+	Repeated int64 `json:"repeated"`
 	// Tenantless entries belong to nobody.
-	Tenantless int64
+	Tenantless int64 `json:"tenantless"`
 }

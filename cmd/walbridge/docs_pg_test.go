@@ -68,6 +68,7 @@ func (b *exampleBench) placeholders() []string {
 		"postgres://postgres.<project>:…@<region>.pooler.supabase.com:5432/postgres", b.target,
 		"postgres://postgres.<projeto>:…@<região>.pooler.supabase.com:5432/postgres", b.target,
 		"postgres://postgres.ref:…@aws-0-sa-east-1.pooler.supabase.com:5432/postgres", b.target,
+		"messages --tenant 7", "contacts --tenant 1", // of whom the source has rows
 		"http://bridge.internal:8787", "http://" + b.listen,
 		"/run/secrets/", b.dir + "/",
 	}

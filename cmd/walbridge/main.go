@@ -40,6 +40,7 @@ type cli struct {
 	Check    checkCmd    `cmd:"" help:"Look at source, target and mapping, and say what to mend before a start. Changes nothing."`
 	Schema   schemaCmd   `cmd:"" help:"Print the SQL that prepares source or target for roles with no more rights than needed, or run it."`
 	Status   statusCmd   `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
+	Verify   verifyCmd   `cmd:"" help:"Compare the target with the source while both are in use, and say or mend what differs."`
 	Held     heldCmd     `cmd:"" help:"List, retry or drop rows that could not be written."`
 	Skip     skipCmd     `cmd:"" help:"Pass one transaction that can't be applied: its rows are left out."`
 	Teardown teardownCmd `cmd:"" help:"Drop the bridge's slot and publication at the source."`

@@ -4,17 +4,14 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/walbridge/walbridge/internal/cdc"
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
 )
 
-// doubts are the rows of one chunk that are on both sides. Texts that differ are
-// no difference yet: the target's type may write the value in another way, as
-// jsonb does with what a conversion has made. The target itself decides.
+// doubts are rows that are on both sides. Texts that differ are no difference
+// yet: the target's type may write the value in another way, as jsonb does with
+// what a conversion has made. The target itself decides.
 type doubts struct {
 	table *sink.Table
 	rows  []*doubt
@@ -23,9 +20,7 @@ type doubts struct {
 }
 
 type doubt struct {
-	key     sink.Key
-	tenant  string
-	held    bool
+	suspect *suspect
 	columns map[int]bool // that differ
 }
 
@@ -38,8 +33,8 @@ type question struct {
 func newDoubts(t *sink.Table) *doubts { return &doubts{table: t, texts: map[int][]question{}} }
 
 // add compares two rows column by column.
-func (d *doubts) add(target *mapping.Target, key sink.Key, tenant string, want, got cdc.Row, held bool) {
-	row := &doubt{key: key, tenant: tenant, held: held, columns: map[int]bool{}}
+func (d *doubts) add(target *mapping.Target, s *suspect, want, got cdc.Row) {
+	row := &doubt{suspect: s, columns: map[int]bool{}}
 	d.rows = append(d.rows, row)
 	for i := range d.table.Columns {
 		if o := target.Columns[i].Observed; o != nil {
@@ -70,41 +65,47 @@ func observedFits(o *mapping.Observed, want cdc.Row, got cdc.Value) bool {
 	return o.Initial == "" || !got.IsNull()
 }
 
-// settle asks the target how its types write the texts in question.
-func (d *doubts) settle(ctx context.Context, tx pgx.Tx) error {
+// settle asks the target how its types write the texts in question, and turns
+// the verdicts of rows that differ.
+func (d *doubts) settle(ctx context.Context, target sink.Reader) error {
 	for column, questions := range d.texts {
-		texts := make([]string, 0, 2*len(questions))
-		for _, q := range questions {
-			texts = append(texts, q.want, q.got)
-		}
-		written, err := rewrite(ctx, tx, d.table.Columns[column].Type, texts)
-		if err != nil {
+		if err := ask(ctx, target, column, d.table.Columns[column].Type, questions); err != nil {
 			return fmt.Errorf("compare values of column %s: %w", d.table.Columns[column].Name, err)
 		}
-		for i, q := range questions {
-			if written == nil || written[2*i] != written[2*i+1] {
-				q.row.columns[column] = true
-			}
+	}
+	for _, row := range d.rows {
+		v := &row.suspect.verdict
+		if len(row.columns) > 0 {
+			v.finding, v.why = different, "different"
+		}
+		for column := range row.columns {
+			v.columns = append(v.columns, d.table.Columns[column].Name)
 		}
 	}
 	return nil
 }
 
-// rewrite returns texts as typ writes them, nil if it takes one of them for no
-// value at all.
-func rewrite(ctx context.Context, tx pgx.Tx, typ string, texts []string) ([]cdc.Value, error) {
-	var out []cdc.Value
-	// A savepoint, because a text that the type refuses would end the
-	// transaction.
-	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
-		sql := fmt.Sprintf("SELECT x::%s FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS u(x, n) ORDER BY n", typ)
-		return textRows(ctx, tx, sql, []any{texts}, func(row cdc.Row) error {
-			out = append(out, row[0])
-			return nil
-		})
-	})
-	if code := fault.Code(err); len(code) == 5 && code[:2] == "22" {
-		return nil, nil
+// ask has the type write both texts of each question. One that it refuses spoils
+// no other's answer.
+func ask(ctx context.Context, target sink.Reader, column int, typ string, questions []question) error {
+	texts := make([]string, 0, 2*len(questions))
+	for _, q := range questions {
+		texts = append(texts, q.want, q.got)
 	}
-	return out, err
+	written, err := target.Written(ctx, typ, texts)
+	switch n := len(questions); {
+	case err != nil:
+		return err
+	case written == nil && n > 1:
+		if err := ask(ctx, target, column, typ, questions[:n/2]); err != nil {
+			return err
+		}
+		return ask(ctx, target, column, typ, questions[n/2:])
+	}
+	for i, q := range questions {
+		if written == nil || written[2*i] != written[2*i+1] {
+			q.row.columns[column] = true
+		}
+	}
+	return nil
 }

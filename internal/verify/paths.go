@@ -2,154 +2,211 @@ package verify
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/walbridge/walbridge/internal/cdc"
-	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
 )
 
-// comparePaths compares the path values that the bridge keeps of a source table
+// pathComparison compares the path values that the bridge keeps of a source table
 // with the table. A wrong one shows in no row yet, but in the next one that
 // passes it.
-func (c *comparison) comparePaths(ctx context.Context, s *mapping.Source) error {
-	out := newTable("paths " + s.FullName())
-	c.report.Tables = append(c.report.Tables, out)
-	counts := out.tenant(NoTenant)
-	n := len(s.Key)
-	columns := make([]string, 0, n+len(s.Node.Columns))
-	for _, k := range s.Key {
-		columns = append(columns, pg.Quote(k.Name))
-	}
-	for _, name := range s.Node.Columns {
-		columns = append(columns, pg.Quote(name))
-	}
-	sql := fmt.Sprintf("SELECT %s FROM ONLY %s", strings.Join(columns, ", "), pg.Quote(s.Schema, s.Name))
-	p := &pathComparison{comparison: c, node: s.Node, out: out, want: map[sink.Key]cdc.Row{}}
-	if c.opts.Keys > 0 {
-		p.keys = map[sink.Key]bool{}
-	}
-	err := textRows(ctx, c.source, sql, nil, func(row cdc.Row) error {
-		key := keyOf(row[:n])
-		if p.want[key] = row[n:]; p.keys != nil {
-			p.keys[key] = true
-		}
-		if len(p.want) < chunkRows {
-			return nil
-		}
-		return p.compareChunk(ctx)
-	})
-	if err != nil {
-		return err
-	}
-	if err := p.compareChunk(ctx); err != nil {
-		return err
-	}
-	var live, gone int64
-	err = c.target.QueryRow(ctx, `SELECT pg_catalog.count(*) FILTER (WHERE NOT gone), pg_catalog.count(*) FILTER (WHERE gone)
-		FROM walbridge.path_values WHERE bridge = $1 AND source = $2`, c.opts.Name, s.Node.Name).Scan(&live, &gone)
-	if err != nil {
-		return fmt.Errorf("count path values: %w", err)
-	}
-	counts.Extra += live - p.metLive
-	counts.Kept += gone - p.metGone
-	if p.keys == nil {
-		return nil
-	}
-	return p.nameExtra(ctx)
-}
-
-// nameExtra names the path values of rows that the source doesn't have.
-func (p *pathComparison) nameExtra(ctx context.Context) error {
-	const sql = `SELECT key FROM walbridge.path_values WHERE bridge = $1 AND source = $2 AND NOT gone`
-	err := textRows(ctx, p.target, sql, []any{p.opts.Name, p.node.Name}, func(row cdc.Row) error {
-		if key := sink.Key(row[0].Text); !p.keys[key] {
-			p.name("not at the source", key)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("look for extra path values: %w", err)
-	}
-	return nil
-}
-
 type pathComparison struct {
 	*comparison
-	node             *sink.Node
-	out              *Table
-	want             map[sink.Key]cdc.Row
-	metLive, metGone int64
-	// keys are all of the source's, where extra ones are to be named.
-	keys map[sink.Key]bool
+	source *mapping.Source
+	node   *sink.Node
+	out    *Table
+	view   *mapping.View // nil unless a target table comes from it
 }
 
-func (p *pathComparison) compareChunk(ctx context.Context) error {
-	if len(p.want) == 0 {
+func (c *comparison) comparePaths(ctx context.Context, s *mapping.Source) (*Table, error) {
+	p := &pathComparison{comparison: c, source: s, node: s.Node, out: newTable("paths " + s.FullName()), view: c.m.View(s)}
+	p.out.tenant(NoTenant)
+	if err := p.compareAll(ctx, c.pairs[0]); err != nil {
+		return nil, err
+	}
+	return p.out, p.compareExtra(ctx, c.pairs[0])
+}
+
+// compareAll compares what the source has, page by page.
+func (p *pathComparison) compareAll(ctx context.Context, on *pair) error {
+	var after []string
+	estimate := on.source.estimate(ctx, sourceName(p.source))
+	for done := int64(0); ; {
+		var list []*suspect
+		rows := map[*suspect]seen{}
+		sql, args := p.source.NodeSQL(mapping.ViewRange{After: after, Limit: chunkRows})
+		err := on.source.rows(ctx, sql, args, func(row cdc.Row) error {
+			s, row2 := p.row(row)
+			list = append(list, s)
+			rows[s] = row2
+			return nil
+		})
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		stored, err := p.stored(ctx, on.target, list)
+		if err != nil {
+			return err
+		}
+		if err := stored.judge(ctx, on.target, list, rows); err != nil {
+			return err
+		}
+		var doubtful []*suspect
+		for _, s := range list {
+			if s.verdict.finding.firm() {
+				p.count(&s.verdict, s.key)
+			} else {
+				doubtful = append(doubtful, s)
+			}
+		}
+		if err := p.settle(ctx, on, p, doubtful); err != nil {
+			return err
+		}
+		done += int64(len(list))
+		if p.opts.Progress != nil {
+			p.opts.Progress(Progress{Table: p.out.Name, Rows: done, Estimate: estimate})
+		}
+		if len(list) < chunkRows {
+			return nil
+		}
+		after = list[len(list)-1].from
+	}
+}
+
+// row takes apart what NodeSQL has read.
+func (p *pathComparison) row(row cdc.Row) (*suspect, seen) {
+	n := len(p.source.Key)
+	from := texts(row[:n])
+	last := len(row) - 1
+	return &suspect{key: sink.EncodeKey(from...), from: from}, seen{row: row[n:last], version: row[last].Text}
+}
+
+// compareExtra looks for path values of rows that the source doesn't have.
+func (p *pathComparison) compareExtra(ctx context.Context, on *pair) error {
+	l := &sink.Listing{Of: sink.ListPaths, Node: p.node, Limit: chunkRows}
+	for {
+		keys, err := on.target.Keys(ctx, l)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		list := make([]*suspect, len(keys))
+		for i, key := range keys {
+			from, err := key.Split(len(p.source.Key))
+			if err != nil {
+				return err
+			}
+			list[i] = &suspect{key: key, from: from}
+		}
+		rows, err := p.read(ctx, on.source, list)
+		if err != nil {
+			return err
+		}
+		var doubtful []*suspect
+		for _, s := range list {
+			if rows[s].row == nil {
+				doubtful = append(doubtful, s)
+			}
+		}
+		if err := p.settle(ctx, on, p, doubtful); err != nil {
+			return err
+		}
+		if len(keys) < chunkRows {
+			return nil
+		}
+		l.After = &keys[len(keys)-1]
+	}
+}
+
+func (p *pathComparison) read(ctx context.Context, src *reading, list []*suspect) (map[*suspect]seen, error) {
+	rows := make(map[*suspect]seen, len(list))
+	if len(list) == 0 {
+		return rows, nil
+	}
+	byKey := make(map[sink.Key]*suspect, len(list))
+	keys := make([][]string, len(list))
+	for i, s := range list {
+		keys[i], byKey[s.key] = s.from, s
+	}
+	sql, args := p.source.NodeSQL(mapping.ViewRange{Keys: keys})
+	err := src.rows(ctx, sql, args, func(in cdc.Row) error {
+		found, row := p.row(in)
+		if s := byKey[found.key]; s != nil {
+			rows[s] = row
+		}
 		return nil
+	})
+	return rows, err
+}
+
+// pathAnswers are path values.
+type pathAnswers struct {
+	*pathComparison
+	rows map[sink.Key]sink.PathRow
+}
+
+func (p *pathComparison) stored(ctx context.Context, target sink.Reader, list []*suspect) (answers, error) {
+	keys := make([]sink.Key, len(list))
+	for i, s := range list {
+		keys[i] = s.key
 	}
-	keys := make([]sink.Key, 0, len(p.want))
-	for key := range p.want {
-		keys = append(keys, key)
-	}
-	rows, err := p.target.Query(ctx, `SELECT key, vals, gone FROM walbridge.path_values
-		WHERE bridge = $1 AND source = $2 AND key = ANY($3)`, p.opts.Name, p.node.Name, keyTexts(keys))
+	// Only this node's: what lies behind it is another comparison.
+	alone := &sink.Node{Name: p.node.Name, Columns: p.node.Columns, Next: make([]*sink.Node, len(p.node.Columns))}
+	l, err := target.Load(ctx, &sink.Query{Paths: map[*sink.Node][]sink.Key{alone: keys}})
 	if err != nil {
-		return fmt.Errorf("read path values: %w", err)
+		return nil, err
 	}
-	defer rows.Close()
-	counts := p.out.tenant(NoTenant)
-	for rows.Next() {
-		var key sink.Key
-		var vals []*string
-		var gone bool
-		if err := rows.Scan(&key, &vals, &gone); err != nil {
-			return fmt.Errorf("read path values: %w", err)
+	return &pathAnswers{p, l.Paths[alone]}, nil
+}
+
+func (a *pathAnswers) judge(_ context.Context, _ sink.Reader, list []*suspect, rows map[*suspect]seen) error {
+	for _, s := range list {
+		want := rows[s].row
+		got, ok := a.rows[s.key]
+		v := verdict{tenant: NoTenant, atSource: want != nil}
+		switch {
+		case want == nil && ok && !got.Gone:
+			v.finding, v.why = extra, "not at the source"
+		case want == nil:
+		case !ok:
+			v.finding, v.why = missing, "missing"
+		default:
+			v.finding = equal
+			if v.columns = a.differing(want, got.Values); got.Gone || len(v.columns) > 0 {
+				v.finding, v.why = different, "different"
+			}
 		}
-		counts.Compared++
-		if gone {
-			p.metGone++
-		} else {
-			p.metLive++
-		}
-		if gone || !p.equal(p.want[key], textRow(vals)) {
-			counts.Different++
-			p.name("different", key)
-		} else {
-			counts.Equal++
-		}
-		delete(p.want, key)
+		s.verdict = v
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read path values: %w", err)
-	}
-	for key := range p.want {
-		counts.Compared++
-		counts.Missing++
-		p.name("missing", key)
-	}
-	clear(p.want)
 	return nil
 }
 
-func (p *pathComparison) equal(want, got cdc.Row) bool {
+// differing names the columns that differ.
+func (p *pathComparison) differing(want, got cdc.Row) []string {
 	if len(want) != len(got) {
-		return false
+		return p.node.Columns
 	}
-	same := true
+	var columns []string
 	for i := range want {
 		if want[i] != got[i] {
-			p.out.Columns[p.node.Columns[i]]++
-			same = false
+			columns = append(columns, p.node.Columns[i])
 		}
 	}
-	return same
+	return columns
 }
 
-func (p *pathComparison) name(what string, key sink.Key) {
-	if len(p.out.Keys[what]) < p.opts.Keys {
-		p.out.Keys[what] = append(p.out.Keys[what], key)
+func (p *pathComparison) count(v *verdict, key sink.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.count(v, key, p.opts.Keys)
+}
+
+// repair reads the rows again for the target table that comes from them, and the
+// path values with them. A table that paths only pass can't be repaired row by
+// row.
+func (p *pathComparison) repair(ctx context.Context, keys []sink.Key) (bool, error) {
+	if p.view == nil || !p.view.Ranges() {
+		return false, nil
 	}
+	return true, p.opts.Repair(ctx, p.source.Target.Table.FullName(), keys)
 }

@@ -1,13 +1,6 @@
 package verify
 
 import (
-	"cmp"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
-	"text/tabwriter"
-
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -15,28 +8,33 @@ import (
 type Counts struct {
 	// Compared rows are those of the source: Equal, Missing, Different and Held
 	// ones together.
-	Compared int64
+	Compared int64 `json:"compared"`
 	// Equal rows have the same text in every compared column at the target.
-	Equal int64
+	Equal int64 `json:"equal"`
 	// Missing rows are nowhere at the target.
-	Missing int64
+	Missing int64 `json:"missing"`
 	// Different rows are at the target with another value, under another
 	// tenant, with the mark of a deletion that didn't happen, or where they must
 	// not be: beside their held copy, or without a tenant. Kept rows are
 	// different when they don't follow their parents.
-	Different int64
+	Different int64 `json:"different"`
 	// Extra rows are at the target and should have been deleted with the
 	// source's, or held without a counterpart.
-	Extra int64
+	Extra int64 `json:"extra"`
 	// Held rows wait in walbridge.held as they should.
-	Held int64
+	Held int64 `json:"held"`
 	// Dropped rows have no tenant and are left out as the mapping says.
-	Dropped int64
+	Dropped int64 `json:"dropped"`
 	// Kept rows stayed when the source's were deleted.
-	Kept int64
+	Kept int64 `json:"kept"`
 	// Foreign rows were written by somebody else under keys that the source
 	// doesn't have.
-	Foreign int64
+	Foreign int64 `json:"foreign"`
+	// Unsettled rows changed whenever they were looked at.
+	Unsettled int64 `json:"unsettled"`
+	// Mended rows were wrong until the bridge repaired them. They are counted as
+	// what they are now, too.
+	Mended int64 `json:"mended"`
 }
 
 func (c *Counts) add(o *Counts) {
@@ -49,6 +47,8 @@ func (c *Counts) add(o *Counts) {
 	c.Dropped += o.Dropped
 	c.Kept += o.Kept
 	c.Foreign += o.Foreign
+	c.Unsettled += o.Unsettled
+	c.Mended += o.Mended
 }
 
 func (c *Counts) wrong() int64 { return c.Missing + c.Different + c.Extra }
@@ -61,13 +61,14 @@ const NoTenant = ""
 type Table struct {
 	// Name is the target table, schema-qualified, or "paths" and the source
 	// table.
-	Name    string
-	Tenants map[string]*Counts
+	Name string `json:"table"`
+	// Tenants are the counts by tenant; rows without one are under NoTenant.
+	Tenants map[string]*Counts `json:"tenants"`
 	// Columns counts differing values by column.
-	Columns map[string]int64
+	Columns map[string]int64 `json:"columns"`
 	// Keys are a few of the keys of rows that are wrong, by what is wrong, if
 	// Options asked for them.
-	Keys map[string][]sink.Key
+	Keys map[string][]sink.Key `json:"keys"`
 }
 
 func newTable(name string) *Table {
@@ -81,6 +82,47 @@ func (t *Table) tenant(name string) *Counts {
 		t.Tenants[name] = c
 	}
 	return c
+}
+
+// count counts a verdict, and names its row if it is one of the first.
+func (t *Table) count(v *verdict, key sink.Key, keys int) {
+	c := t.tenant(v.tenant)
+	if v.atSource && v.finding != dropped {
+		c.Compared++
+	}
+	switch v.finding {
+	case equal:
+		c.Equal++
+	case held:
+		c.Held++
+	case dropped:
+		c.Dropped++
+	case foreign:
+		c.Foreign++
+	case missing:
+		c.Missing++
+	case different:
+		c.Different++
+	case extra:
+		c.Extra++
+	case unsettled:
+		c.Unsettled++
+	}
+	if v.mended {
+		c.Mended++
+	}
+	if v.besides != nil {
+		t.tenant(*v.besides).Foreign++
+	}
+	if !v.finding.wrong() && v.finding != unsettled {
+		return
+	}
+	for _, column := range v.columns {
+		t.Columns[column]++
+	}
+	if len(t.Keys[v.why]) < keys {
+		t.Keys[v.why] = append(t.Keys[v.why], key)
+	}
 }
 
 // Total adds the tenants up.
@@ -115,55 +157,4 @@ func (r *Report) Total() Counts {
 		sum.add(&c)
 	}
 	return sum
-}
-
-// String is a table with a line for each table and tenant, and what differs
-// below it.
-func (r *Report) String() string {
-	var b strings.Builder
-	width := 0
-	for _, t := range r.Tables {
-		width = max(width, len(t.Name))
-	}
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%-*s\ttenant\tcompared\tequal\tmissing\tdifferent\textra\theld\tdropped\tkept\tforeign\t\n", width, "table")
-	line := func(name, tenant string, c Counts) {
-		fmt.Fprintf(w, "%-*s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", width, name, tenant,
-			c.Compared, c.Equal, c.Missing, c.Different, c.Extra, c.Held, c.Dropped, c.Kept, c.Foreign)
-	}
-	for _, t := range r.Tables {
-		for _, name := range slices.SortedFunc(maps.Keys(t.Tenants), byNumber) {
-			shown := name
-			if name == NoTenant {
-				shown = "none"
-			}
-			line(t.Name, shown, *t.Tenants[name])
-		}
-		if len(t.Tenants) != 1 {
-			line(t.Name, "all", t.Total())
-		}
-	}
-	_ = w.Flush() // a Builder takes everything
-	for _, t := range r.Tables {
-		for _, c := range slices.Sorted(maps.Keys(t.Columns)) {
-			fmt.Fprintf(&b, "%s: %d values of column %s differ\n", t.Name, t.Columns[c], c)
-		}
-		for _, what := range slices.Sorted(maps.Keys(t.Keys)) {
-			fmt.Fprintf(&b, "%s: %s: %s\n", t.Name, what, joinKeys(t.Keys[what]))
-		}
-	}
-	return b.String()
-}
-
-// byNumber orders tenant ids as numbers where they are.
-func byNumber(a, b string) int {
-	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
-}
-
-func joinKeys(keys []sink.Key) string {
-	parts := make([]string, len(keys))
-	for i, k := range keys {
-		parts[i] = string(k)
-	}
-	return strings.Join(parts, ", ")
 }

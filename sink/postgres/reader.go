@@ -78,6 +78,9 @@ func (r *reader) Position(ctx context.Context) (sink.Position, error) {
 	return p, err
 }
 
+// Copies returns the progress of the copies.
+func (r *reader) Copies(ctx context.Context) ([]sink.CopyProgress, error) { return r.s.Copies(ctx) }
+
 // Load answers q.
 func (r *reader) Load(ctx context.Context, q *sink.Query) (*sink.Loaded, error) {
 	l, ops, err := r.s.loads(q)

@@ -95,10 +95,14 @@ func (w *readerWorld) position() {
 	want(100, true)
 	w.i.write(inserts(w.contacts, row(1, 1, "a", nil)))
 	want(110, true)
+	w.i.write(&sink.Writes{Copied: []sink.CopyProgress{{Source: "app.contact", Upto: `["1"]`, Done: true}}})
+	if copies, err := w.r.Copies(w.ctx); err != nil || len(copies) != 1 || !copies[0].Done {
+		w.Fatalf("Copies = %v, %v", copies, err)
+	}
 	if err := w.i.s.Release(w.ctx, w.i.epoch); err != nil {
 		w.Fatal(err)
 	}
-	want(110, false)
+	want(120, false)
 }
 
 func (w *readerWorld) ranges() {
