@@ -31,6 +31,10 @@ type applier struct {
 	// expect is the heartbeat that the source must send again before anything is
 	// applied; zero once it has.
 	expect sink.Heartbeat
+	// landed: the transaction that the checkpoint is at the end of has come again.
+	landed bool
+	// waiting are stored heartbeats that have not been confirmed, oldest first.
+	waiting []sink.Heartbeat
 	// position is how far the stream has been applied, keepalives included.
 	position cdc.LSN
 	// large is the transaction that arrives in slices, if one is open.
@@ -75,6 +79,7 @@ func (a *applier) run(ctx context.Context) error {
 		if err := a.tend(work); err != nil {
 			return err
 		}
+		a.confirm()
 		a.ask()
 		a.publish()
 		if a.opts.Once && a.complete() {
@@ -184,6 +189,9 @@ func (a *applier) replayed(tx *cdc.Transaction) (bool, error) {
 			return false, err
 		}
 	}
+	if err := a.land(tx); err != nil {
+		return false, err
+	}
 	// A commit record of what has not been applied begins at the checkpoint or
 	// behind it, because the checkpoint is where the last one ended.
 	return tx.Commit < a.cp.LSN, nil
@@ -194,7 +202,7 @@ func (a *applier) recognise(tx *cdc.Transaction) error {
 	switch {
 	case tx.Commit == a.expect.Commit && token == a.expect.Token:
 		a.expect = sink.Heartbeat{}
-		a.stream.Confirm(a.cp.Heartbeat.Commit)
+		a.durable(a.cp.Heartbeat)
 		return nil
 	case tx.Commit >= a.expect.Commit, token != "" && a.pulse.Owns(token):
 		return &HistoryError{Want: a.expect.Commit, Got: tx.Commit}
@@ -289,9 +297,7 @@ func (a *applier) commit(ctx context.Context, tx sink.Tx, b *mapping.Batch, lsn 
 	return nil
 }
 
-// committed takes over what the target has made durable, and confirms. What is
-// confirmed never passes the commit of the last stored heartbeat, so that the
-// next session can ask for it again.
+// committed takes over what the target has made durable, and confirms.
 func (a *applier) committed(b *mapping.Batch, p sink.Progress) {
 	b.Committed()
 	a.copy.progressStored()
@@ -301,7 +307,7 @@ func (a *applier) committed(b *mapping.Batch, p sink.Progress) {
 	if p.LSN > a.stuck.at {
 		*a.stuck = stuck{}
 	}
-	a.stream.Confirm(p.Heartbeat.Commit)
+	a.durable(p.Heartbeat)
 }
 
 func (a *applier) rollback(tx sink.Tx) {
@@ -332,7 +338,7 @@ func (a *applier) slice(ctx, work context.Context, tx *cdc.Transaction) error {
 	}
 	a.large = nil
 	if l.skip {
-		return nil
+		return a.land(tx)
 	}
 	if err := a.commit(work, l.tx, l.batch, tx.End, a.cp.Heartbeat); err != nil {
 		a.rollback(l.tx)

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -65,6 +66,11 @@ type Options struct {
 	QuietCopy bool
 	// TendEvery is how often the target is tended to; 30 s if zero.
 	TendEvery time.Duration
+	// Retention is what the slot may cost the source.
+	Retention Retention
+	// Recheck is how often the start gate is passed again while streaming; a
+	// minute if zero.
+	Recheck time.Duration
 	// SlotTimeout bounds the wait for open transactions when the slot is made;
 	// 30 s if zero.
 	SlotTimeout time.Duration
@@ -75,8 +81,13 @@ type bridge struct {
 	*Options
 	holder    string
 	connected bool // a session has come as far as streaming
+	moved     bool // the last session has moved the checkpoint
 	carefulAt cdc.LSN
 	stuck     stuck
+	// altered is what the pulse saw altered about the publication, for as long as
+	// that is refused.
+	altered []string
+	guard   *guard
 }
 
 // Run bridges until ctx ends. Before its first session streams, an error that
@@ -90,6 +101,12 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	b := &bridge{Options: &opts, holder: fmt.Sprintf("%s/%d/%s", host, os.Getpid(), uuid.NewString()[:8])}
 	defer b.Status.SetState(status.Stopped)
+	b.guard = newGuard(b.Options)
+	watching, stop := context.WithCancel(ctx)
+	var guards sync.WaitGroup
+	guards.Go(func() { b.guard.run(watching) })
+	defer guards.Wait()
+	defer stop()
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 100 * time.Millisecond
 	wait.MaxInterval = 5 * time.Second
@@ -102,14 +119,21 @@ func Run(ctx context.Context, opts Options) error {
 			return nil
 		case errors.Is(err, errOnce):
 			return nil
+		case errors.Is(err, errTakeover):
+			continue
 		case errors.Is(err, sink.ErrFenced):
 			return fault.Wrap(fault.Stop, "one instance is enough; start this one again to have it wait as a standby", err)
+		}
+		var pub *PublicationAlteredError
+		if errors.As(err, &pub) {
+			b.altered = pub.What
 		}
 		class := fault.ClassOf(err)
 		if class != fault.Retry && (!b.connected || b.Once) {
 			return err
 		}
-		if time.Since(started) > 30*time.Second {
+		if time.Since(started) > 30*time.Second || b.moved {
+			b.moved = false
 			wait.Reset()
 			said = ""
 		}

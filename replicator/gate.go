@@ -90,11 +90,20 @@ func (f sourceFacts) problems(name string) (found []error) {
 		add("senders", fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d; and restart the source", f.maxSenders+2),
 			"all %d walsenders are in use", f.maxSenders)
 	}
-	if selectsStandby(f.synchronous, name) {
-		add("synchronous", "name the real standbys: ALTER SYSTEM SET synchronous_standby_names = '…'; SELECT pg_reload_conf();",
-			"synchronous_standby_names takes the bridge for a standby: every commit of the application would wait for the target")
+	if err := standbyError(f.synchronous, name); err != nil {
+		found = append(found, err)
 	}
 	return found
+}
+
+// standbyError refuses a synchronous_standby_names that selects the bridge.
+func standbyError(names, bridge string) error {
+	if !selectsStandby(names, bridge) {
+		return nil
+	}
+	return fault.Wrap(fault.Stop, "name the real standbys: ALTER SYSTEM SET synchronous_standby_names = '…'; SELECT pg_reload_conf();",
+		&SourceError{Check: "synchronous", Reason: fmt.Sprintf(
+			"synchronous_standby_names takes the bridge for a standby (it is %q, the bridge is %s): every commit of the application would wait for the target", names, bridge)})
 }
 
 // selectsStandby reports whether synchronous_standby_names matches a walsender

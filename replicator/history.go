@@ -50,7 +50,11 @@ func (h History) Check() error {
 	case cp.LSN > h.System.Flush:
 		return refuse("the checkpoint is at %s, but the source's WAL ends at %s: the source was restored to an earlier state", cp.LSN, h.System.Flush)
 	case h.Slot.Confirmed > cp.LSN:
-		return refuse("slot %s has been confirmed up to %s, the target's checkpoint is at %s: the target was restored to an earlier state, or something else reads the slot", h.Name, h.Slot.Confirmed, cp.LSN)
+		return refuse("slot %s has been confirmed up to %s, the target's checkpoint is at %s: the target was restored to an earlier state, or the slot was made anew or is read by something else", h.Name, h.Slot.Confirmed, cp.LSN)
+	case cp.Heartbeat.Token != "" && h.Slot.Confirmed > cp.Heartbeat.Commit:
+		return refuse("slot %s has been confirmed up to %s, beyond the last heartbeat at %s that this bridge has stored and so could confirm: the target was restored to an earlier state, or the slot was made anew or is read by something else", h.Name, h.Slot.Confirmed, cp.Heartbeat.Commit)
+	case cp.Heartbeat.Commit > cp.LSN:
+		return refuse("the checkpoint is at %s, before its own heartbeat at %s: it was edited by hand", cp.LSN, cp.Heartbeat.Commit)
 	case then.Fingerprint != h.Fingerprint:
 		return refuse("the mapping has changed since the tables were filled")
 	}
@@ -66,7 +70,7 @@ func (h History) checkFirst() error {
 	switch {
 	case h.Slot == nil:
 		return nil
-	case h.Manual:
+	case h.Manual, h.Slot.Plugin != "pgoutput", h.Slot.Database != h.System.Database:
 		return h.Slot.Usable(h.System.Database)
 	case intended:
 		return nil

@@ -67,7 +67,7 @@ func (p *pieceRead) nextLimit(limit int) int {
 
 // ask requests the next piece if none is under way.
 func (a *applier) ask() {
-	if a.large != nil || len(a.pieces.awaited) > 0 || !a.copy.active() || a.expect.Token != "" {
+	if a.large != nil || len(a.pieces.awaited) > 0 || !a.copy.active() || !a.proven() {
 		return
 	}
 	// The first piece of a table is small, because nothing is known about the

@@ -21,9 +21,19 @@ import (
 // failure at any step leaves nothing behind that fills the source's disk: what
 // is read-only first, then the target's tables, the intent, the publication and
 // last the slot.
-func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping) (sink.Checkpoint, error) {
+func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping, dst *pg.Catalog) (sink.Checkpoint, error) {
 	if err := b.gate(ctx, source, m); err != nil {
 		return sink.Checkpoint{}, err
+	}
+	// Before what is missing is made: empty, it would pass for filled.
+	before, err := snk.Checkpoint(ctx)
+	if err != nil && !errors.Is(err, sink.ErrNoCheckpoint) {
+		return sink.Checkpoint{}, err
+	}
+	if before.LSN != 0 && before.Origin.Fingerprint == m.Schema.Fingerprint {
+		if err := stillFilled(b.Name, m, dst); err != nil {
+			return sink.Checkpoint{}, err
+		}
 	}
 	if err := b.install(ctx, source, snk, m); err != nil {
 		return sink.Checkpoint{}, err
@@ -32,7 +42,6 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 	if err != nil {
 		return sink.Checkpoint{}, err
 	}
-	// Only now, because a standby may have waited for hours.
 	id, err := b.identify(ctx)
 	if err != nil {
 		return sink.Checkpoint{}, err
@@ -44,11 +53,13 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 	}
 	origin := sink.Origin{
 		Incarnation: cp.Origin.Incarnation, SystemID: id.ID, Timeline: id.Timeline, Database: id.Database,
-		Slot: b.Name, Fingerprint: m.Schema.Fingerprint,
+		Slot: b.Name, Fingerprint: m.Schema.Fingerprint, Publication: cp.Origin.Publication,
 	}
 	history := History{Name: b.Name, Checkpoint: cp, System: id, Fingerprint: m.Schema.Fingerprint, Manual: b.Manual}
 	if exists {
 		history.Slot = &slot
+	} else if err := b.guard.gone(); err != nil && cp.LSN != 0 {
+		return sink.Checkpoint{}, err
 	}
 	if err := history.Check(); err != nil {
 		return sink.Checkpoint{}, err
@@ -56,7 +67,7 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 	if cp.LSN == 0 {
 		return b.firstSlot(ctx, source, snk, m, cp, origin, slot, exists)
 	}
-	if err := b.stillPublished(ctx, source, m); err != nil {
+	if err := b.stillPublished(ctx, source, m, cp.Origin.Publication); err != nil {
 		return sink.Checkpoint{}, err
 	}
 	if slot.Active {
@@ -77,15 +88,52 @@ func publishedOf(m *mapping.Mapping) []TableName {
 }
 
 // stillPublished refuses a publication that has lost a table since the slot was
-// made: what was written there meanwhile is not in the stream.
-func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mapping.Mapping) error {
+// made, for however short a time: what was written there meanwhile is not in the
+// stream. catalogs is Catalogs.ID as it was then.
+func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mapping.Mapping, catalogs string) error {
 	pub, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), false)
-	if err != nil || len(pub.SQL) == 0 {
+	if err != nil {
 		return err
 	}
-	sql := strings.Join(pub.SQL, " ")
-	return fault.Wrap(fault.Stop, sql+" Then "+startOver(b.Name),
-		fmt.Errorf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream", b.Name))
+	if len(pub.SQL) > 0 {
+		var missing []string
+		for _, t := range pub.Missing {
+			missing = append(missing, t.String())
+		}
+		return fault.Wrap(fault.Stop, strings.Join(pub.SQL, " ")+" Then "+startOver(b.Name),
+			fmt.Errorf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream: %s", b.Name, strings.Join(missing, ", ")))
+	}
+	now, err := ReadCatalogs(ctx, source, b.Name, publishedOf(m))
+	if err != nil {
+		return err
+	}
+	if now.ID() != catalogs {
+		return altered(b.Name, b.altered)
+	}
+	return nil
+}
+
+// stillFilled refuses a target that lacks a table or a column that the bridge has
+// filled.
+func stillFilled(name string, m *mapping.Mapping, dst *pg.Catalog) error {
+	var lacks []string
+	for _, t := range m.Schema.Tables {
+		table := dst.Table(TableName{Schema: t.Schema, Name: t.Name})
+		if table == nil {
+			lacks = append(lacks, "table "+t.FullName())
+			continue
+		}
+		for _, c := range t.Columns {
+			if table.Column(c.Name) == nil {
+				lacks = append(lacks, "column "+t.FullName()+"."+c.Name)
+			}
+		}
+	}
+	if lacks == nil {
+		return nil
+	}
+	return fault.Wrap(fault.Stop, "rename it back, with what is in it; or "+startOver(name),
+		fmt.Errorf("the target lacks what the bridge has filled, it was dropped or renamed: %s", strings.Join(lacks, ", ")))
 }
 
 // install makes or checks the target's tables.
@@ -124,6 +172,10 @@ func (b *bridge) install(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 		fmt.Errorf("--prepare=manual creates nothing, and this is missing:%s", text.String()))
 }
 
+// errTakeover begins the session anew, with the lease: a standby may have waited
+// for hours, and what it had checked before that is old.
+var errTakeover = fault.Errorf(fault.Retry, "", "the other instance is gone, this one takes over")
+
 // standbyPoll is how often a standby looks whether it is needed.
 const standbyPoll = 500 * time.Millisecond
 
@@ -131,9 +183,24 @@ const standbyPoll = 500 * time.Millisecond
 // end it takes a slot that nobody streams from, twice in a row, as a sign that
 // the other instance is gone; if it isn't, it is fenced and nothing is lost.
 func (b *bridge) acquire(ctx context.Context, source *pgx.Conn, snk sink.Sink) (sink.Checkpoint, error) {
-	idle, said := 0, false
+	idle, said, holder := 0, false, ""
 	for {
-		cp, err := snk.Acquire(ctx, b.holder, b.Lease, idle >= 2)
+		cp, err := snk.Acquire(ctx, b.holder, b.Lease, false)
+		if errors.Is(err, sink.ErrStandby) {
+			if cp.Holder != holder {
+				// Another standby was faster, and hasn't come to the slot yet.
+				idle, holder = 0, cp.Holder
+			} else if idle >= 2 {
+				cp, err = snk.Acquire(ctx, b.holder, b.Lease, true)
+			}
+		}
+		if said && err == nil {
+			b.Log.Info("taking over as the one that writes", "epoch", cp.Epoch)
+			// As good as one that has streamed: it stays up when it is refused,
+			// because the instance before it may have been.
+			b.connected = true
+			return cp, errTakeover
+		}
 		if !errors.Is(err, sink.ErrStandby) {
 			return cp, err
 		}
@@ -169,6 +236,12 @@ func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink,
 	if _, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), !b.Manual); err != nil {
 		return cp, err
 	}
+	// Before the slot is made: whatever alters it from here on is noticed.
+	published, err := ReadCatalogs(ctx, source, b.Name, publishedOf(m))
+	if err != nil {
+		return cp, err
+	}
+	origin.Publication = published.ID()
 	point := slot.Confirmed
 	if !b.Manual {
 		if exists {
@@ -176,7 +249,6 @@ func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink,
 				return cp, err
 			}
 		}
-		var err error
 		if point, err = CreateSlot(ctx, source, b.Name, SlotOptions{Timeout: b.SlotTimeout}); err != nil {
 			return cp, err
 		}
@@ -184,6 +256,7 @@ func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink,
 	if err := snk.Store(ctx, cp.Epoch, origin, point); err != nil {
 		return cp, err
 	}
+	b.guard.forget()
 	b.Log.Info("slot made", "slot", b.Name, "lsn", point.String())
 	cp.Origin, cp.LSN, cp.Heartbeat = origin, point, sink.Heartbeat{}
 	return cp, nil

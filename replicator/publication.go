@@ -107,6 +107,8 @@ func publishedTables(ctx context.Context, conn *pgx.Conn, name string) ([]Publis
 type Prepared struct {
 	// SQL is what was run, or, without leave to create, what is missing.
 	SQL []string
+	// Missing are the tables that were added, or are to be.
+	Missing []TableName
 	// Extra are published tables that the mapping doesn't need. They cost time
 	// and no more.
 	Extra []TableName
@@ -188,12 +190,13 @@ func (p Publication) Plan(tables []TableName, exists, partitioned bool) Prepared
 		}
 	}
 	var missing []string
-	for _, t := range slices.SortedFunc(slices.Values(tables), compareNames) {
+	for _, t := range slices.Compact(slices.SortedFunc(slices.Values(tables), compareNames)) {
 		if !published[t] {
+			plan.Missing = append(plan.Missing, t)
 			missing = append(missing, t.SQL())
 		}
 	}
-	list := strings.Join(slices.Compact(missing), ", ")
+	list := strings.Join(missing, ", ")
 	switch {
 	case !exists:
 		plan.SQL = []string{fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (%s);", pg.Quote(p.Name), list, PublishOptions(partitioned))}

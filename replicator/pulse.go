@@ -33,6 +33,11 @@ type PulseConfig struct {
 	Slot        string
 	Interval    time.Duration
 	InsecureTLS bool
+	// Publication must stay as it was with its Tables when Catalogs was read;
+	// without that nobody looks.
+	Publication string
+	Tables      []TableName
+	Catalogs    string // Catalogs.ID
 }
 
 // Beat is one heartbeat and what the source said with it.
@@ -55,7 +60,11 @@ type Beat struct {
 type Pulse struct {
 	cfg  PulseConfig
 	log  *slog.Logger
-	conn *pgx.Conn // belongs to Run
+	conn *pgx.Conn // belongs to Run, like seen and marks
+	// seen is the last look at the catalogs, marks the heartbeats that it doesn't
+	// vouch for yet.
+	seen  *Catalogs
+	marks []mark
 
 	mu      sync.Mutex
 	wake    context.CancelFunc // ends the wait between heartbeats, nil while awake
@@ -64,6 +73,9 @@ type Pulse struct {
 	last    Beat
 	tokens  map[string]bool
 	order   []string
+	// vouched is the last heartbeat that has been vouched for.
+	vouchedToken string
+	vouchedLSN   cdc.LSN
 }
 
 // emission is a message that another goroutine asked for.
@@ -256,6 +268,12 @@ func (p *Pulse) beat(ctx context.Context) error {
 	if b.LSN, err = p.emit(ctx, HeartbeatPrefix, string(content)); err != nil {
 		return err
 	}
+	if err := p.look(ctx, b); err != nil {
+		return err
+	}
+	if err := p.refuseStandby(ctx); err != nil {
+		return err
+	}
 	if b.Flush, err = FlushLSN(ctx, p.conn); err != nil {
 		return err
 	}
@@ -266,6 +284,16 @@ func (p *Pulse) beat(ctx context.Context) error {
 	p.last = b
 	p.mu.Unlock()
 	return nil
+}
+
+// refuseStandby ends the stream when the source begins to wait for the bridge as
+// for a standby: the application's commits would hang on the target.
+func (p *Pulse) refuseStandby(ctx context.Context) error {
+	var names string
+	if err := p.conn.QueryRow(ctx, "SELECT pg_catalog.current_setting('synchronous_standby_names')").Scan(&names); err != nil {
+		return fmt.Errorf("read synchronous_standby_names: %w", pg.Safe(err))
+	}
+	return standbyError(names, p.cfg.Name)
 }
 
 // FlushLSN returns the end of the source's flushed WAL.

@@ -15,12 +15,8 @@ import (
 // gate checks what the bridge needs of the source, without changing anything, so
 // that nothing has been made at the target when the source refuses.
 func (b *bridge) gate(ctx context.Context, source *pgx.Conn, m *mapping.Mapping) error {
-	found, err := CheckSource(ctx, source, b.Name, b.Name)
-	if err != nil {
+	if err := checkSettings(ctx, source, b.Name); err != nil {
 		return err
-	}
-	if len(found) > 0 {
-		return errors.Join(found...)
 	}
 	pub, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), false)
 	if err != nil {
@@ -32,6 +28,15 @@ func (b *bridge) gate(ctx context.Context, source *pgx.Conn, m *mapping.Mapping)
 		}
 	}
 	return readable(ctx, source, m)
+}
+
+// checkSettings refuses a source that can't be streamed, with all that is wrong.
+func checkSettings(ctx context.Context, source *pgx.Conn, name string) error {
+	found, err := CheckSource(ctx, source, name, name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(found...)
 }
 
 // rehearse runs the statements of pub and takes them back: only trying tells

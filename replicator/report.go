@@ -35,9 +35,6 @@ func (a *applier) publish() {
 		n.Batches += batches
 		c := a.cp.Counters
 		n.Rows, n.Entries, n.Held, n.Dropped = c.Rows, c.Entries, c.Held, c.Dropped
-		if beat.Slot.Name != "" {
-			n.Slot = &status.Slot{WALStatus: beat.Slot.WALStatus, Retained: beat.Slot.Retained, Safe: beat.Slot.SafeBytes}
-		}
 	})
 }
 

@@ -58,7 +58,7 @@ func (a *applier) due() <-chan struct{} {
 // poll looks for requests, and takes the oldest up. Nothing is executed before
 // the source has proven to be the one that the checkpoint belongs to.
 func (a *applier) poll(ctx context.Context) {
-	if a.large != nil || a.expect.Token != "" || a.task != nil && !a.task.stale {
+	if a.large != nil || !a.proven() || a.task != nil && !a.task.stale {
 		return
 	}
 	open, err := a.sink.Requests(ctx)

@@ -31,7 +31,7 @@ func (b *bridge) session(ctx context.Context) error {
 		return err
 	}
 	defer closeSoon(source)
-	m, err := b.compile(ctx, source)
+	m, dst, err := b.compile(ctx, source)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (b *bridge) session(ctx context.Context) error {
 			b.Log.Debug("sink closed with an error", "err", err)
 		}
 	}()
-	cp, err := b.prepare(ctx, source, snk, m)
+	cp, err := b.prepare(ctx, source, snk, m, dst)
 	if err != nil {
 		return err
 	}
@@ -74,21 +74,24 @@ func (b *bridge) connectSource(ctx context.Context) (*pgx.Conn, error) {
 	return pg.Connect(ctx, b.SourceURL, b.sourceOptions())
 }
 
-// compile checks the mapping against both databases as they are now.
-func (b *bridge) compile(ctx context.Context, source *pgx.Conn) (*mapping.Mapping, error) {
+// compile checks the mapping against both databases as they are now, and returns
+// what the target has of it, too.
+func (b *bridge) compile(ctx context.Context, source *pgx.Conn) (*mapping.Mapping, *pg.Catalog, error) {
 	src, err := pg.ReadCatalog(ctx, source, b.File.SourceTables())
 	if err != nil {
-		return nil, fmt.Errorf("read the source's catalog: %w", err)
+		return nil, nil, fmt.Errorf("read the source's catalog: %w", err)
 	}
-	dst, err := b.TargetCatalog(ctx, b.File.TargetTables())
+	reading, cancel := context.WithTimeout(ctx, recheckLimit)
+	defer cancel()
+	dst, err := b.TargetCatalog(reading, b.File.TargetTables())
 	if err != nil {
-		return nil, fmt.Errorf("read the target's catalog: %w", err)
+		return nil, nil, fmt.Errorf("read the target's catalog: %w", err)
 	}
 	m, err := mapping.Compile(b.File, src, dst, b.Compile)
 	if err != nil {
-		return nil, fault.Wrap(fault.Config, "correct the mapping file, or the table that it names", err)
+		return nil, nil, fault.Wrap(fault.Config, "correct the mapping file, or the table that it names", err)
 	}
-	return m, nil
+	return m, dst, nil
 }
 
 // stream runs the goroutines of a session: each owns its connection.
@@ -111,19 +114,24 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 		return err
 	}
 	defer func() { _ = str.Close() }()
-	pulse, err := OpenPulse(ctx, PulseConfig{URL: b.SourceURL, Name: b.Name, Slot: b.Name, Interval: b.Heartbeat, InsecureTLS: b.SourceInsecureTLS}, b.Log)
+	pulse, err := OpenPulse(ctx, PulseConfig{
+		URL: b.SourceURL, Name: b.Name, Slot: b.Name, Interval: b.Heartbeat, InsecureTLS: b.SourceInsecureTLS,
+		Publication: b.Name, Tables: publishedOf(m), Catalogs: cp.Origin.Publication,
+	}, b.Log)
 	if err != nil {
 		return err
 	}
 	a := &applier{
 		opts: b.Options, log: b.Log, engine: engine, sink: snk, stream: str, pulse: pulse,
-		copy: copies, pieces: newPieceExchange(), cp: cp, expect: cp.Heartbeat, position: cp.LSN,
+		copy: copies, pieces: newPieceExchange(), cp: cp, expect: cp.Heartbeat, landed: cp.Heartbeat.Token == "", position: cp.LSN,
 		carefulAt: &b.carefulAt, stuck: &b.stuck,
 	}
 	b.connected = true
 	a.publishCopy()
 	b.Log.Info("streaming from the source", "lsn", cp.LSN.String(), "copying", copies.open)
-	return b.runAll(ctx, a)
+	err = b.runAll(ctx, a, func(ctx context.Context) error { return b.watch(ctx, source, m, cp.Origin.Publication) })
+	b.moved = a.cp.LSN > cp.LSN
+	return err
 }
 
 func (b *bridge) streamConfig() StreamConfig {
@@ -134,8 +142,9 @@ func (b *bridge) streamConfig() StreamConfig {
 }
 
 // runAll runs the session's goroutines until one of them ends.
-func (b *bridge) runAll(ctx context.Context, a *applier) error {
+func (b *bridge) runAll(ctx context.Context, a *applier, watch func(context.Context) error) error {
 	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return watch(gctx) })
 	g.Go(func() error { return a.stream.Run(gctx) })
 	g.Go(func() error {
 		err := a.pulse.Run(gctx)

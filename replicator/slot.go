@@ -117,7 +117,9 @@ type Blocker struct {
 	PID int32
 	// GID is the name of a prepared transaction. It stays open until somebody
 	// says COMMIT PREPARED or ROLLBACK PREPARED, across restarts.
-	GID         string
+	GID string
+	// XID is the transaction's, as pg_locks and pg_prepared_xacts have it.
+	XID         uint32
 	Database    string
 	Application string
 	// Age is since its begin; 0 when the role may not see it.
@@ -130,9 +132,9 @@ func (b Blocker) String() string {
 		age = " open for " + b.Age.Round(time.Second).String()
 	}
 	if b.PID == 0 {
-		return fmt.Sprintf("prepared transaction %s in database %s%s (ROLLBACK PREPARED %s)", b.GID, b.Database, age, pg.QuoteLiteral(b.GID))
+		return fmt.Sprintf("prepared transaction %s (xid %d) in database %s%s (ROLLBACK PREPARED %s)", b.GID, b.XID, b.Database, age, pg.QuoteLiteral(b.GID))
 	}
-	return fmt.Sprintf("session %d in database %s%s (SELECT pg_terminate_backend(%d))", b.PID, b.Database, age, b.PID)
+	return fmt.Sprintf("session %d (xid %d) in database %s%s (SELECT pg_terminate_backend(%d))", b.PID, b.XID, b.Database, age, b.PID)
 }
 
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
@@ -176,6 +178,16 @@ func CreateSlot(ctx context.Context, conn *pgx.Conn, name string, opts SlotOptio
 	}
 	var point string
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		// Should this process be killed, the server would go on waiting and leave a
+		// slot to nobody. Platforms that can't look refuse any value but 0.
+		if _, err := tx.Exec(ctx, "SAVEPOINT look"); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "SET LOCAL client_connection_check_interval = '1s'"); err != nil {
+			if _, err := tx.Exec(ctx, "ROLLBACK TO SAVEPOINT look"); err != nil {
+				return err
+			}
+		}
 		timeout := strconv.FormatInt(opts.Timeout.Milliseconds(), 10)
 		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', $1, true)", timeout); err != nil {
 			return err
@@ -198,14 +210,14 @@ func CreateSlot(ctx context.Context, conn *pgx.Conn, name string, opts SlotOptio
 // pg_stat_activity hides other roles' sessions.
 func Blockers(ctx context.Context, conn *pgx.Conn) ([]Blocker, error) {
 	rows, err := conn.Query(ctx, `
-		SELECT l.pid, '', coalesce(a.datname, '?'), coalesce(a.application_name, ''),
+		SELECT l.pid, l.xid, '', coalesce(a.datname, '?'), coalesce(a.application_name, ''),
 		       coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float8 AS age
-		FROM (SELECT DISTINCT pid FROM pg_catalog.pg_locks
+		FROM (SELECT pid, (pg_catalog.array_agg(transactionid ORDER BY pg_catalog.age(transactionid) DESC))[1] AS xid FROM pg_catalog.pg_locks
 		      WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted
-		        AND pid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()) l
+		        AND pid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() GROUP BY pid) l
 		LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
 		UNION ALL
-		SELECT 0, gid, database, '', extract(epoch FROM clock_timestamp() - prepared)::float8
+		SELECT 0, transaction, gid, database, '', extract(epoch FROM clock_timestamp() - prepared)::float8
 		FROM pg_catalog.pg_prepared_xacts
 		ORDER BY age DESC`)
 	if err != nil {
@@ -213,7 +225,7 @@ func Blockers(ctx context.Context, conn *pgx.Conn) ([]Blocker, error) {
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (b Blocker, err error) {
 		var age float64
-		err = row.Scan(&b.PID, &b.GID, &b.Database, &b.Application, &age)
+		err = row.Scan(&b.PID, &b.XID, &b.GID, &b.Database, &b.Application, &age)
 		b.Age = time.Duration(age * float64(time.Second))
 		return b, err
 	})

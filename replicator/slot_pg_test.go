@@ -116,16 +116,20 @@ func TestSlot_CreateBlocked(t *testing.T) {
 	exec("BEGIN")
 	exec("INSERT INTO public.item VALUES (1, 'secret')")
 	pid := int32(writer.PgConn().PID())
+	var xid uint32
+	if err := writer.QueryRow(t.Context(), "SELECT pg_current_xact_id()::xid").Scan(&xid); err != nil {
+		t.Fatal(err)
+	}
 	for _, role := range []string{"postgres", "plain"} {
 		t.Run("Session/"+role, func(t *testing.T) {
-			check(t, role, func(b Blocker) bool { return b.PID == pid && b.GID == "" && b.Database == "app" })
+			check(t, role, func(b Blocker) bool { return b.PID == pid && b.XID == xid && b.GID == "" && b.Database == "app" })
 		})
 	}
 	exec("PREPARE TRANSACTION 'it''s'")
 	for _, role := range []string{"postgres", "plain"} {
 		t.Run("Prepared/"+role, func(t *testing.T) {
 			check(t, role, func(b Blocker) bool {
-				return b.PID == 0 && b.GID == "it's" && strings.Contains(b.String(), "ROLLBACK PREPARED 'it''s'")
+				return b.PID == 0 && b.XID == xid && b.GID == "it's" && strings.Contains(b.String(), "ROLLBACK PREPARED 'it''s'")
 			})
 		})
 	}
@@ -204,5 +208,42 @@ func TestSlot_EndWalsenderDenied(t *testing.T) {
 	err = EndWalsender(t.Context(), plain, src.db, src.slot(t).ActivePID)
 	if fault.Code(err) != "42501" || fault.HintOf(err) == "" {
 		t.Errorf("end: %v, hint %q", err, fault.HintOf(err))
+	}
+}
+
+// Whoever is killed while the source waits on his behalf leaves no slot behind,
+// although the wait would end well.
+func TestSlot_CreatorDies(t *testing.T) {
+	t.Parallel()
+	src := newOwnSource(t)
+	writer := src.connect(t)
+	if _, err := writer.Exec(t.Context(), "BEGIN; INSERT INTO public.item VALUES (1, 'open')"); err != nil {
+		t.Fatal(err)
+	}
+	proxy := pgtest.NewProxy(t, src.cluster.Addr())
+	conn, err := pg.Connect(t.Context(), proxy.URL(src.url), pg.Options{Application: "creator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	made := make(chan error, 1)
+	go func() {
+		_, err := CreateSlot(context.Background(), conn, "orphan", SlotOptions{Timeout: patience})
+		made <- err
+	}()
+	const creators = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'creator'"
+	pgtest.Eventually(t, "the slot waits", patience, func() bool {
+		return pgtest.QueryValue(t, src.url, creators+" AND wait_event_type = 'Lock'") == "1"
+	})
+	proxy.Cut()
+	if err := <-made; err == nil {
+		t.Error("a slot was made over a connection that is gone")
+	}
+	pgtest.Eventually(t, "the source notices", patience, func() bool { return pgtest.QueryValue(t, src.url, creators) == "0" })
+	if _, err := writer.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSlot(t.Context(), src.conn, "orphan"); !errors.Is(err, ErrNoSlot) {
+		t.Errorf("a slot was left behind: %v", err)
 	}
 }

@@ -177,7 +177,7 @@ func (a *applier) outcome(ctx context.Context, end cdc.LSN) (bool, error) {
 		case cp.LSN == end:
 			a.cp = cp
 			a.position = cp.LSN
-			a.stream.Confirm(cp.Heartbeat.Commit)
+			a.durable(cp.Heartbeat)
 			return true, nil
 		default:
 			return false, fmt.Errorf("look up the last batch: %w", &sink.StaleError{Want: a.cp.LSN, Got: cp})

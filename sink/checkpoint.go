@@ -17,6 +17,10 @@ type Origin struct {
 	Slot        string
 	// Fingerprint is that of the mapping that the tables were filled with.
 	Fingerprint string
+	// Publication is that of the publication's catalog rows when the slot was
+	// made. A publication that was altered and altered back looks as it did
+	// before, and the stream lacks what was written in between.
+	Publication string
 }
 
 // Counters are totals since the first start, kept with the checkpoint.

@@ -165,10 +165,13 @@ func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.S
 			defer conn.Close(context.WithoutCancel(ctx))
 			return pg.ReadCatalog(ctx, conn, tables)
 		},
-		Status:      state,
-		Log:         log,
-		Heartbeat:   cfg.Source.Heartbeat.Std(),
-		Lease:       cfg.Lease.Std(),
+		Status:    state,
+		Log:       log,
+		Heartbeat: cfg.Source.Heartbeat.Std(),
+		Lease:     cfg.Lease.Std(),
+		Retention: replicator.Retention{
+			Warning: int64(cfg.Source.WarnRetained), Alarm: int64(cfg.Source.AlarmRetained), Max: int64(cfg.Source.MaxRetained),
+		},
 		BatchRows:   cfg.Batch.Rows,
 		BatchBytes:  cfg.Batch.Bytes.Bytes(),
 		QueueBytes:  cfg.Queue.Bytes.Bytes(),

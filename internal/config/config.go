@@ -37,9 +37,12 @@ type Config struct {
 
 // Source is the application's database.
 type Source struct {
-	URL         Secret   `yaml:"url" env:"DATABASE_URL" help:"Source database: Django's own, by a direct connection (poolers don't pass replication on). The role needs REPLICATION, and SELECT on the tables that the mapping follows; for run to make the publication it must own the mapped ones (see roles.md)."`
-	Heartbeat   Duration `yaml:"heartbeat" min:"1s" help:"How often a small message is written into the source's WAL. It lets the source release WAL while the mapped tables are quiet, and proves that it wasn't restored from an older copy."`
-	InsecureTLS bool     `yaml:"insecure_tls" help:"Says that the network to the source is trusted, so that a connection without sslmode=verify-full is not warned about."`
+	URL           Secret   `yaml:"url" env:"DATABASE_URL" help:"Source database: Django's own, by a direct connection (poolers don't pass replication on). The role needs REPLICATION, and SELECT on the tables that the mapping follows; for run to make the publication it must own the mapped ones (see roles.md)."`
+	Heartbeat     Duration `yaml:"heartbeat" min:"1s" help:"How often a small message is written into the source's WAL. It lets the source release WAL while the mapped tables are quiet, and proves that it wasn't restored from an older copy."`
+	WarnRetained  Size     `yaml:"warn_retained_wal" min:"0" help:"How much WAL the source may keep for the bridge before the slot's level is warning, in the log, the status and the metrics. 0 switches it off."`
+	AlarmRetained Size     `yaml:"alarm_retained_wal" min:"0" help:"How much WAL the source may keep for the bridge before the slot's level is alarm. 0 switches it off."`
+	MaxRetained   Size     `yaml:"max_retained_wal" min:"0" help:"How much WAL the source may keep for the bridge at all. Beyond it the bridge drops its slot rather than fill the application's disk, and stays blocked until everything is copied again. It is looked at while the bridge runs, also right after a start; max_slot_wal_keep_size at the source works without it. 0 sets no limit."`
+	InsecureTLS   bool     `yaml:"insecure_tls" help:"Says that the network to the source is trusted, so that a connection without sslmode=verify-full is not warned about."`
 }
 
 // Target is the Supabase database.
@@ -108,7 +111,7 @@ type Mapping struct {
 func Default() *Config {
 	return &Config{
 		Name:    "walbridge",
-		Source:  Source{Heartbeat: Duration(10 * time.Second)},
+		Source:  Source{Heartbeat: Duration(10 * time.Second), WarnRetained: 1 << 30, AlarmRetained: 10 << 30},
 		Listen:  "127.0.0.1:8787",
 		Prepare: "auto",
 		Audit:   Audit{Enabled: true, Values: "changed", MaxValue: 8 << 10},

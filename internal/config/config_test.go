@@ -27,8 +27,9 @@ var compare = cmp.Options{
 func TestLoad_Files(t *testing.T) {
 	t.Parallel()
 	full := &config.Config{
-		Name:     "niochat_1",
-		Source:   config.Source{URL: config.NewSecret("postgres://app:hunter2@127.0.0.1:5432/niochat"), Heartbeat: config.Duration(90 * time.Second), InsecureTLS: true},
+		Name: "niochat_1",
+		Source: config.Source{URL: config.NewSecret("postgres://app:hunter2@127.0.0.1:5432/niochat"), Heartbeat: config.Duration(90 * time.Second), InsecureTLS: true,
+			WarnRetained: 1 << 30, AlarmRetained: 10 << 30},
 		Target:   config.Target{URL: config.NewSecret("postgres://postgres:hunter2@127.0.0.1:5433/postgres"), InsecureTLS: true},
 		Supabase: config.Supabase{URL: "https://ref.supabase.co", Key: config.NewSecret("hunter2")},
 		Listen:   "0.0.0.0:9000", Prepare: "manual", OnDelete: "keep",

@@ -107,15 +107,30 @@ type Problem struct {
 	Message, Hint string
 }
 
+// Level says how near the slot is to doing harm, or to being lost.
+type Level string
+
+// The levels, as status.json spells them.
+const (
+	LevelOK      Level = "ok"
+	LevelWarning Level = "warning"
+	LevelAlarm   Level = "alarm"
+)
+
+// SlotDropped is the WALStatus of a slot that the bridge has dropped at its limit.
+const SlotDropped = "dropped"
+
 // Slot is the source's side of the bridge.
 type Slot struct {
-	// WALStatus is pg_replication_slots.wal_status.
+	// WALStatus is pg_replication_slots.wal_status, or SlotDropped.
 	WALStatus string `json:"wal_status"`
 	// Retained is how much WAL the source keeps for the bridge.
 	Retained int64 `json:"retained_bytes"`
 	// Safe is how much more may be written before the slot is lost; nil without a
 	// limit.
 	Safe *int64 `json:"safe_bytes"`
+	// Level is empty when the databases were asked, which don't know the limits.
+	Level Level `json:"level,omitempty"`
 }
 
 // Copy is the progress of one table's first copy.

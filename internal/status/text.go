@@ -81,10 +81,15 @@ func (n Snapshot) slot() string {
 		return "none at the source"
 	case n.Slot == nil:
 		return "unknown"
+	case n.Slot.WALStatus == SlotDropped:
+		return "ALARM: dropped at source.max_retained_wal; resync needed"
 	}
 	text := fmt.Sprintf("%s, the source keeps %s of WAL for it", n.Slot.WALStatus, Bytes(n.Slot.Retained))
 	if n.Slot.Safe != nil {
 		text += fmt.Sprintf(", lost after %s more", Bytes(*n.Slot.Safe))
+	}
+	if l := n.Slot.Level; l == LevelWarning || l == LevelAlarm {
+		text = strings.ToUpper(string(l)) + ": " + text
 	}
 	return text
 }

@@ -18,7 +18,7 @@ import (
 // given back has no end and nothing left.
 const checkpointColumns = `k.epoch, k.holder,
 	coalesce(extract(epoch FROM k.lease_until - clock_timestamp()) * 1000000, 0)::int8,
-	k.incarnation, k.system_id, k.timeline, k.database, k.slot, k.fingerprint, k.lsn, k.heartbeat_token, k.heartbeat_lsn,
+	k.incarnation, k.system_id, k.timeline, k.database, k.slot, k.fingerprint, k.publication, k.lsn, k.heartbeat_token, k.heartbeat_lsn,
 	k.rows_applied, k.audit_rows, k.held_rows, k.dropped_rows, k.audit_head, k.state, k.schema_version,
 	greatest(0, extract(epoch FROM clock_timestamp() - k.updated_at) * 1000000)::int8`
 
@@ -38,6 +38,7 @@ func (s *Sink) scanCheckpoint(c *sink.Checkpoint, found *bool) func(v [][]byte) 
 				Database:    d.text(),
 				Slot:        d.text(),
 				Fingerprint: d.text(),
+				Publication: d.text(),
 			},
 			LSN:       d.lsn(),
 			Heartbeat: sink.Heartbeat{Token: d.text(), Commit: d.lsn()},
@@ -135,8 +136,8 @@ func (s *Sink) Acquire(ctx context.Context, holder string, lease time.Duration, 
 // Store replaces the origin and the LSN.
 func (s *Sink) Store(ctx context.Context, epoch int64, o sink.Origin, lsn cdc.LSN) error {
 	return s.update(ctx, "store checkpoint", epoch,
-		`incarnation = $3, system_id = $4, timeline = $5::int4, database = $6, slot = $7, fingerprint = $8, lsn = $9::pg_lsn`,
-		arg(o.Incarnation), arg(o.SystemID), argInt(int64(o.Timeline)), arg(o.Database), arg(o.Slot), arg(o.Fingerprint), argLSN(lsn))
+		`incarnation = $3, system_id = $4, timeline = $5::int4, database = $6, slot = $7, fingerprint = $8, lsn = $9::pg_lsn, publication = $10`,
+		arg(o.Incarnation), arg(o.SystemID), argInt(int64(o.Timeline)), arg(o.Database), arg(o.Slot), arg(o.Fingerprint), argLSN(lsn), arg(o.Publication))
 }
 
 // Renew prolongs the lease and records the state.

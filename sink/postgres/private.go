@@ -54,6 +54,7 @@ var privateTables = []object{
 	dropped_rows int8 NOT NULL DEFAULT 0,
 	audit_head int8 NOT NULL DEFAULT 0,
 	fingerprint text NOT NULL DEFAULT '',
+	publication text NOT NULL DEFAULT '',
 	schema_version int4 NOT NULL,
 	state text NOT NULL DEFAULT '',
 	updated_at timestamptz NOT NULL DEFAULT now()

@@ -29,7 +29,7 @@ func (w *world) checkpointRoundTrip() {
 		w.Fatalf("first Acquire = %+v", c)
 	}
 	origin := sink.Origin{Incarnation: "b1946ac9", SystemID: "7456789012345678901", Timeline: 3,
-		Database: "chat", Slot: "walbridge", Fingerprint: "f1"}
+		Database: "chat", Slot: "walbridge", Fingerprint: "f1", Publication: "p1"}
 	if err := i.s.Store(w.ctx, i.epoch, origin, 0); err != nil {
 		w.Fatalf("Store: %v", err)
 	}

@@ -49,6 +49,7 @@ var (
 	copyDoneDesc   = desc("copy_rows_done", "Rows that the first copy has read.", "table")
 	copyTotalDesc  = desc("copy_rows_expected", "Rows that the first copy expects, an estimate until it ends.", "table")
 	retainedDesc   = desc("slot_retained_bytes", "WAL that the source keeps for the bridge.")
+	slotLevelDesc  = desc("slot_level", "How near the slot is to doing harm to the source, or to being lost: 0 ok, 1 warning, 2 alarm.")
 	safeDesc       = desc("slot_safe_bytes", "WAL that may still be written before the source gives the slot up; absent without such a limit.")
 )
 
@@ -57,7 +58,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		infoDesc, stateDesc, readyDesc, checkpointDesc, sourceDesc, confirmedDesc, lagBytesDesc, lagSecondsDesc,
 		rowsDesc, entriesDesc, droppedDesc, heldDesc, batchesDesc, errorsDesc, copyDoneDesc, copyTotalDesc,
-		retainedDesc, safeDesc,
+		retainedDesc, slotLevelDesc, safeDesc,
 	} {
 		ch <- d
 	}
@@ -96,6 +97,14 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	if n.Slot != nil {
 		gauge(retainedDesc, float64(n.Slot.Retained))
+		switch n.Slot.Level {
+		case status.LevelOK:
+			gauge(slotLevelDesc, 0)
+		case status.LevelWarning:
+			gauge(slotLevelDesc, 1)
+		case status.LevelAlarm:
+			gauge(slotLevelDesc, 2)
+		}
 		if n.Slot.Safe != nil {
 			gauge(safeDesc, float64(*n.Slot.Safe))
 		}
