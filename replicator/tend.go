@@ -31,7 +31,7 @@ func (a *applier) tend(ctx context.Context) error {
 		every = tendInterval
 	}
 	t := &a.tending
-	if a.large != nil || a.expect.Token != "" || quiet == t.quiet && time.Since(t.at) < every {
+	if a.large != nil || !a.proven() || quiet == t.quiet && time.Since(t.at) < every {
 		return nil
 	}
 	done, err := a.sink.Tend(ctx, a.cp.Epoch, sink.Tending{Quiet: quiet})
