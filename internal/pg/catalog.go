@@ -137,6 +137,13 @@ type ForeignKey struct {
 // however far. It needs no right on any of them: the catalog is open to every
 // role. Tables that don't exist are left out.
 func ReadCatalog(ctx context.Context, conn *pgx.Conn, tables []TableName) (*Catalog, error) {
+	return CollectCatalog(tables, func(schemas, names []string) ([]*Table, error) {
+		return readTables(ctx, conn, schemas, names)
+	})
+}
+
+// CollectCatalog is ReadCatalog where CatalogSQL is run by read.
+func CollectCatalog(tables []TableName, read func(schemas, names []string) ([]*Table, error)) (*Catalog, error) {
 	c := &Catalog{Tables: map[TableName]*Table{}}
 	asked := map[TableName]bool{}
 	for next := tables; len(next) > 0; {
@@ -150,7 +157,7 @@ func ReadCatalog(ctx context.Context, conn *pgx.Conn, tables []TableName) (*Cata
 		if len(names) == 0 {
 			break
 		}
-		found, err := readTables(ctx, conn, schemas, names)
+		found, err := read(schemas, names)
 		if err != nil {
 			return nil, err
 		}

@@ -104,6 +104,7 @@ func TestServer_Calls(t *testing.T) {
 		{"rpc/nowhere", "{}", "PGRST202", 404},
 		{"rpc/add", `{"a":1,"c":2}`, "PGRST202", 404},
 		{"rpc/add", `{"a":`, "PGRST102", 400},
+		{"rpc/raw", `[[1]]`, "PGRST102", 400},
 		{"rpc/fail", `{"code":"23505"}`, "23505", 409},
 		{"rpc/fail", `{"code":"57014"}`, "57014", 500},
 		{"rpc/fail", `{"code":"53100"}`, "53100", 503},

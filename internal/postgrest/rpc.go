@@ -89,7 +89,9 @@ func (q *query) arguments() (map[string]json.RawMessage, *response) {
 	if !json.Valid(q.body) {
 		return nil, problem(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
 	}
-	_ = json.Unmarshal(q.body, &args) // an array has no names
+	if json.Unmarshal(q.body, &args) != nil { // an array: of what, PostgREST asks by its objects
+		return nil, problem(http.StatusBadRequest, "PGRST102", "All object keys must match")
+	}
 	return args, nil
 }
 

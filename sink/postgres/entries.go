@@ -54,7 +54,7 @@ func (t *tx) applyEntries(ctx context.Context, w *sink.Writes) error {
 	if err != nil {
 		return err
 	}
-	if large(set.Rows) {
+	if t.s.large(set.Rows) {
 		subject, err := t.subjectTo(ctx, set.Table, false)
 		if err != nil {
 			return err

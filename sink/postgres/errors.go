@@ -63,6 +63,10 @@ func explain(o *op, err error) error {
 // open: the connection broke, or the server (or a pooler in between, which may
 // speak for a server that has committed) ended the session.
 func lost(err error) bool {
+	var outcome OutcomeError
+	if errors.As(err, &outcome) {
+		return outcome.Unknown()
+	}
 	var server *pgconn.PgError
 	if !errors.As(err, &server) {
 		return true

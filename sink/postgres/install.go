@@ -25,8 +25,8 @@ func (s *Sink) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 		return nil, fmt.Errorf("install: %w", err)
 	}
 	missing, err := s.install(ctx, schema, dry)
-	if s.conn != nil && !s.conn.IsClosed() && s.conn.TxStatus() != 'I' {
-		if _, e := s.run(ctx, []op{{sql: "ROLLBACK"}}); e != nil {
+	if !s.idle() {
+		if _, e := s.run(ctx, []op{{sql: sqlRollback}}); e != nil {
 			s.drop(ctx)
 		}
 	}
@@ -38,19 +38,17 @@ func (s *Sink) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 }
 
 func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]string, error) {
+	if s.session != nil {
+		return s.inspect(ctx, schema, dry)
+	}
 	begin := []op{{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"}, {sql: noTimeout}}
 	if !dry {
 		begin = append(begin, op{sql: installLock})
 	}
 	if failed, err := s.run(ctx, begin); err != nil {
-		return nil, explain(at(begin, failed), err)
+		return nil, explain(failed, err)
 	}
-	missing, err := s.missingPrivate(ctx, schema)
-	if err != nil {
-		return nil, err
-	}
-	tables, err := s.missingTables(ctx, schema)
-	missing = append(missing, tables...)
+	missing, err := s.missing(ctx, schema)
 	if err != nil || dry {
 		return missing, err
 	}
@@ -63,10 +61,30 @@ func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 			return missing, err
 		}
 	}
-	if _, err := s.run(ctx, []op{{sql: "COMMIT", read: readCommit}}); err != nil {
+	if _, err := s.run(ctx, []op{{sql: sqlCommit, read: readCommit}}); err != nil {
 		return missing, fmt.Errorf("commit: %w", pg.Safe(err))
 	}
 	return missing, nil
+}
+
+// inspect is install over a session, which makes nothing.
+func (s *Sink) inspect(ctx context.Context, schema *sink.Schema, dry bool) ([]string, error) {
+	missing, err := s.missing(ctx, schema)
+	if err == nil && !dry && len(missing) > 0 {
+		err = fault.Errorf(fault.Stop, "run in the project's SQL editor what this prints: walbridge schema target",
+			"the target lacks something that can't be made over the API: %s", pg.Statement{SQL: missing[0]}.FirstLine())
+	}
+	return missing, err
+}
+
+// missing returns what the private schema and the tables lack.
+func (s *Sink) missing(ctx context.Context, schema *sink.Schema) ([]string, error) {
+	missing, err := s.missingPrivate(ctx, schema)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := s.missingTables(ctx, schema)
+	return append(missing, tables...), err
 }
 
 // rows reads a small result.

@@ -16,12 +16,25 @@ func (t *tx) Load(ctx context.Context, q *sink.Query) (*sink.Loaded, error) {
 	if err := t.usable(); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
+	fresh := t.touched != nil && t.touched.spares(t.s.schema, q)
+	l, err := t.load(ctx, q, fresh)
+	if err == nil && fresh && !t.touched.sparesPaths(q, l) {
+		l, err = t.load(ctx, q, false)
+	}
+	return l, err
+}
+
+// load asks for q; fresh as in Statement.
+func (t *tx) load(ctx context.Context, q *sink.Query, fresh bool) (*sink.Loaded, error) {
 	l, ops, err := t.s.loads(q)
 	if err != nil {
 		return nil, t.fail(ctx, fmt.Errorf("load: %w", err))
 	}
 	if len(ops) == 0 {
 		return l, nil
+	}
+	for i := range ops {
+		ops[i].pure, ops[i].fresh = true, fresh
 	}
 	if err := t.flush(ctx, ops...); err != nil {
 		return nil, fmt.Errorf("load: %w", err)

@@ -17,7 +17,7 @@ type op struct {
 	sql  string
 	args [][]byte
 	// read takes the result; without it the result is discarded.
-	read func(*pgconn.ResultReader) error
+	read func(Result) error
 	// table is the table that a refusal is blamed on, empty for the private
 	// schema, where a refusal is a fault of the bridge.
 	table string
@@ -28,6 +28,10 @@ type op struct {
 	lock bool
 	// entries marks writes to the audit table, where a duplicate is no refusal.
 	entries bool
+	// The rest is for sessions that are not a connection, see Statement.
+	pure, fresh bool
+	template    *Template
+	choose      [][]int
 }
 
 // size is about what the op takes in memory.
@@ -40,11 +44,14 @@ func (o *op) size() int {
 }
 
 // run sends ops as one pipeline with one Sync at the end, so that nothing after a
-// failed statement is executed. failed is the position of the op that failed, or
-// -1 where no op can be blamed.
-func (s *Sink) run(ctx context.Context, ops []op) (failed int, err error) {
+// failed statement is executed. failed is the op that failed, an empty one where
+// none can be blamed.
+func (s *Sink) run(ctx context.Context, ops []op) (failed *op, err error) {
+	if s.session != nil {
+		return s.runSession(ctx, ops)
+	}
 	if s.conn == nil {
-		return -1, errClosed
+		return &op{}, errClosed
 	}
 	p := s.conn.StartPipeline(ctx)
 	for i := range ops {
@@ -52,18 +59,18 @@ func (s *Sink) run(ctx context.Context, ops []op) (failed int, err error) {
 	}
 	if err := p.Sync(); err != nil {
 		_ = p.Close()
-		return -1, err
+		return &op{}, err
 	}
 	for i := range ops {
 		if err := result(p, &ops[i]); err != nil {
 			_ = p.Close()
-			return i, err
+			return &ops[i], err
 		}
 	}
 	if err := p.Close(); err != nil {
-		return -1, err
+		return &op{}, err
 	}
-	return -1, nil
+	return nil, nil
 }
 
 var (
@@ -90,16 +97,9 @@ func result(p *pgconn.Pipeline, o *op) error {
 	return err
 }
 
-func at(ops []op, i int) *op {
-	if i < 0 || i >= len(ops) {
-		return &op{}
-	}
-	return &ops[i]
-}
-
 // one reads a result that has exactly one row.
-func one(scan func(v [][]byte) error) func(*pgconn.ResultReader) error {
-	return func(rr *pgconn.ResultReader) error {
+func one(scan func(v [][]byte) error) func(Result) error {
+	return func(rr Result) error {
 		if !rr.NextRow() {
 			return errNoRow
 		}
@@ -110,8 +110,8 @@ func one(scan func(v [][]byte) error) func(*pgconn.ResultReader) error {
 var errNoRow = errors.New("the server returned no row")
 
 // each reads a result row by row. The values are valid until the next call.
-func each(scan func(v [][]byte) error) func(*pgconn.ResultReader) error {
-	return func(rr *pgconn.ResultReader) error {
+func each(scan func(v [][]byte) error) func(Result) error {
+	return func(rr Result) error {
 		for rr.NextRow() {
 			if err := scan(rr.Values()); err != nil {
 				return err

@@ -59,6 +59,8 @@ type Sink struct {
 	log    *slog.Logger
 	conn   *pgconn.PgConn
 	pooled bool
+	// session replaces conn, see Over.
+	session Session
 
 	// schema is that of the last Install: Waiting and the audit table refer to it.
 	schema  *sink.Schema
@@ -100,7 +102,7 @@ func (s *Sink) connect(ctx context.Context) error {
 	if s.tx != nil {
 		return errors.New("a batch is open on this sink: commit it or roll it back first")
 	}
-	if s.conn != nil && !s.conn.IsClosed() {
+	if s.session != nil || s.conn != nil && !s.conn.IsClosed() {
 		return nil
 	}
 	conn, err := pg.Connect(ctx, s.opts.URL, pg.Options{
@@ -123,6 +125,9 @@ func (s *Sink) connect(ctx context.Context) error {
 // drop closes the connection without waiting for anybody. The server rolls back
 // what is open on it.
 func (s *Sink) drop(ctx context.Context) {
+	if s.session != nil {
+		s.session.Close()
+	}
 	if s.conn == nil {
 		return
 	}
@@ -141,6 +146,14 @@ func (s *Sink) Close(ctx context.Context) error {
 	return nil
 }
 
+// idle reports that nothing is open at the server.
+func (s *Sink) idle() bool {
+	if s.session != nil {
+		return s.session.Idle()
+	}
+	return s.conn == nil || s.conn.IsClosed() || s.conn.TxStatus() == 'I'
+}
+
 // query runs statements outside any batch: each pipeline is one implicit
 // transaction.
 func (s *Sink) query(ctx context.Context, what string, ops ...op) error {
@@ -148,7 +161,7 @@ func (s *Sink) query(ctx context.Context, what string, ops ...op) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if failed, err := s.run(ctx, ops); err != nil {
-		return fmt.Errorf("%s: %w", what, explain(at(ops, failed), err))
+		return fmt.Errorf("%s: %w", what, explain(failed, err))
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ func (t *tx) Recompute(ctx context.Context, r *sink.Recompute) ([]sink.Moved, er
 	if _, derived := derivedAt(r.Table, r.Table.Tenant); derived {
 		args = append(args, argLSN(r.LSN)) // only rows that become held have a place for it
 	}
+	t.touchAll()
 	t.analyze()
 	if sql := t.s.refreshHeldSQL(r); sql != "" {
 		t.add(op{sql: sql, args: [][]byte{keyArray(dedupe(r.Keys))}})
@@ -51,6 +52,13 @@ func (t *tx) Recompute(ctx context.Context, r *sink.Recompute) ([]sink.Moved, er
 		}
 	}
 	return moved, nil
+}
+
+// touchAll notes that the batch has written what only the target knows.
+func (t *tx) touchAll() {
+	if t.touched != nil {
+		t.touched.all = true
+	}
 }
 
 func dedupe(keys []sink.Key) []sink.Key {

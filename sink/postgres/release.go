@@ -17,6 +17,7 @@ func (t *tx) ReleaseHeld(ctx context.Context, r *sink.Recompute, limit int) ([]s
 	if sql == "" || len(r.Keys) == 0 || limit <= 0 {
 		return nil, nil
 	}
+	t.touchAll()
 	t.analyze()
 	var released []sink.HeldRow
 	err := t.careful(ctx, func() error {
@@ -106,7 +107,7 @@ func (s *Sink) releaseSQL(r *sink.Recompute) string {
 	return fmt.Sprintf(`WITH c AS MATERIALIZED (
 			SELECT h.key, %s AS vals, h.code, h.since, h.held_at, h.waiting FROM walbridge.held AS h%s
 			WHERE %s AND h.key IN (%s) AND %s
-			ORDER BY h.since, h.held_at, h.key LIMIT $2),
+			ORDER BY h.since, h.held_at, h.key LIMIT $2::int8),
 		d AS (DELETE FROM walbridge.held AS h USING c WHERE %s AND h.key = c.key),
 		i AS (%s)
 		SELECT c.key, c.code, c.since, c.waiting, c.vals FROM c ORDER BY c.since, c.held_at, c.key`,

@@ -13,6 +13,7 @@ func (t *tx) Truncate(ctx context.Context, r *sink.Truncate) ([]sink.Moved, erro
 	if err := t.usable(); err != nil {
 		return nil, fmt.Errorf("truncate: %w", err)
 	}
+	t.touchAll()
 	if r.Node != nil {
 		t.s.paths.known = false
 		err := t.flush(ctx, op{

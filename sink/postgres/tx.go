@@ -28,6 +28,8 @@ type tx struct {
 	bytes   int
 	// entries is the stream of entries that is open, if any.
 	entries *entryStream
+	// touched is nil over a connection.
+	touched *touched
 	// failure is the first error, after which only Rollback is allowed.
 	failure error
 	done    bool
@@ -47,17 +49,29 @@ func (s *Sink) Begin(ctx context.Context, epoch int64, from cdc.LSN, opts sink.T
 		return nil, fmt.Errorf("begin batch: %w", err)
 	}
 	t := &tx{s: s, epoch: epoch, from: from, opts: opts}
-	t.add(op{sql: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"})
+	if s.session != nil {
+		t.touched = newTouched()
+	}
+	t.add(op{sql: sqlBegin, args: s.beginArgs(epoch, opts)})
 	if s.pooled {
 		t.add(op{sql: pinLocal})
 	}
 	t.add(op{
-		sql:  "SELECT walbridge.lock_checkpoint($1, $2, $3)",
+		sql:  "SELECT walbridge.lock_checkpoint($1, $2::int8, $3::pg_lsn)",
 		args: [][]byte{arg(s.name), argInt(epoch), argLSN(from)},
 		lock: true,
 	})
 	s.tx = t
 	return t, nil
+}
+
+// beginArgs are for sessions, which keep the lease while they collect. The
+// protocol takes no parameters for BEGIN.
+func (s *Sink) beginArgs(epoch int64, opts sink.TxOptions) [][]byte {
+	if s.session == nil {
+		return nil
+	}
+	return [][]byte{argInt(epoch), argInt(opts.Lease.Microseconds())}
 }
 
 func (t *tx) add(o op) {
@@ -87,7 +101,7 @@ func (t *tx) flush(ctx context.Context, more ...op) error {
 	}
 	failed, err := t.s.run(ctx, ops)
 	if err != nil {
-		err = t.fail(ctx, explain(at(ops, failed), err))
+		err = t.fail(ctx, explain(failed, err))
 	}
 	t.forget()
 	return err
@@ -113,7 +127,7 @@ func (t *tx) stale(ctx context.Context) error {
 	stale := &sink.StaleError{Want: t.from}
 	found := false
 	_, err := t.s.run(ctx, []op{
-		{sql: "ROLLBACK"},
+		{sql: sqlRollback},
 		{
 			sql:  "SELECT " + checkpointColumns + " FROM walbridge.checkpoint AS k WHERE k.name = $1",
 			args: [][]byte{arg(t.s.name)},
@@ -135,12 +149,12 @@ func (t *tx) careful(ctx context.Context, f func() error) error {
 	if !t.opts.Careful {
 		return f()
 	}
-	if err := t.flush(ctx, op{sql: "SAVEPOINT walbridge_careful"}); err != nil {
+	if err := t.flush(ctx, op{sql: sqlSavepoint}); err != nil {
 		return err
 	}
 	err := f()
 	if err == nil {
-		err = t.flush(ctx, op{sql: "RELEASE SAVEPOINT walbridge_careful"})
+		err = t.flush(ctx, op{sql: sqlRelease})
 	}
 	var reject *sink.RejectError
 	if !errors.As(err, &reject) {
@@ -148,7 +162,7 @@ func (t *tx) careful(ctx context.Context, f func() error) error {
 	}
 	t.failure = nil
 	t.forget()
-	if e := t.flush(ctx, op{sql: "ROLLBACK TO SAVEPOINT walbridge_careful"}, op{sql: "RELEASE SAVEPOINT walbridge_careful"}); e != nil {
+	if e := t.flush(ctx, op{sql: sqlRollbackTo}, op{sql: sqlRelease}); e != nil {
 		return e
 	}
 	return err
@@ -171,12 +185,13 @@ func (t *tx) Commit(ctx context.Context, p sink.Progress) error {
 	c := p.Counters
 	ops := append(t.pending,
 		op{
-			sql: "SELECT walbridge.advance($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+			sql: `SELECT walbridge.advance($1, $2::int8, $3::pg_lsn, $4, $5::pg_lsn,
+				$6::int8, $7::int8, $8::int8, $9::int8, $10::int8, $11, $12::int8)`,
 			args: [][]byte{arg(t.s.name), argInt(t.epoch), argLSN(p.LSN), arg(p.Heartbeat.Token), argLSN(p.Heartbeat.Commit),
 				argInt(c.Rows), argInt(c.Entries), argInt(c.Held), argInt(c.Dropped), argInt(c.AuditHead),
 				arg(p.State), argInt(t.opts.Lease.Microseconds())},
 		},
-		op{sql: "COMMIT", read: readCommit})
+		op{sql: sqlCommit, read: readCommit})
 	failed, err := t.s.run(ctx, ops)
 	t.pending = nil
 	switch {
@@ -190,8 +205,8 @@ func (t *tx) Commit(ctx context.Context, p sink.Progress) error {
 		t.end(false)
 		return &sink.UnknownError{Err: pg.Safe(err)}
 	}
-	err = explain(at(ops, failed), err)
-	if failed == len(ops)-1 {
+	err = explain(failed, err)
+	if failed.sql == sqlCommit {
 		err = deferred(err)
 	}
 	return fmt.Errorf("commit: %w", t.fail(ctx, err))
@@ -200,7 +215,7 @@ func (t *tx) Commit(ctx context.Context, p sink.Progress) error {
 var errNoCommit = errors.New("the server rolled back instead of committing")
 
 // readCommit: COMMIT of a failed transaction is a ROLLBACK without an error.
-func readCommit(rr *pgconn.ResultReader) error {
+func readCommit(rr Result) error {
 	tag, err := rr.Close()
 	if err == nil && tag.String() != "COMMIT" {
 		return errNoCommit
@@ -224,12 +239,12 @@ func (t *tx) Rollback(ctx context.Context) error {
 	}
 	t.end(false)
 	s := t.s
-	if s.conn == nil || s.conn.IsClosed() || s.conn.TxStatus() == 'I' {
+	if s.idle() {
 		return nil // nothing has been sent, or the server has rolled back
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
-	if _, err := s.run(ctx, []op{{sql: "ROLLBACK"}}); err != nil {
+	if _, err := s.run(ctx, []op{{sql: sqlRollback}}); err != nil {
 		s.drop(ctx) // the server rolls back what loses its connection
 	}
 	return nil

@@ -19,7 +19,10 @@ const (
 )
 
 // large reports whether rows are worth a COPY.
-func large(rows []cdc.Row) bool {
+func (s *Sink) large(rows []cdc.Row) bool {
+	if s.session != nil {
+		return false // it has no COPY
+	}
 	if len(rows) >= copyRows {
 		return true
 	}
@@ -40,6 +43,9 @@ func (t *tx) Apply(ctx context.Context, w *sink.Writes) error {
 	}
 	t.s.held.written += int64(len(w.Hold))
 	t.s.paths.written += int64(len(w.Paths))
+	if t.touched != nil {
+		t.touched.writes(w)
+	}
 	err := t.careful(ctx, func() error { return t.apply(ctx, w) })
 	if err == nil && t.bytes >= maxPending {
 		err = t.flush(ctx)
@@ -86,7 +92,7 @@ func (t *tx) applySets(ctx context.Context, sets []sink.RowSet) error {
 		}
 		var err error
 		switch {
-		case set.Mode == sink.Insert && large(set.Rows):
+		case set.Mode == sink.Insert && t.s.large(set.Rows):
 			err = t.copySet(ctx, set)
 		case set.Mode == sink.Insert:
 			err = t.upsert(set)
@@ -193,21 +199,23 @@ func (t *tx) upsert(set *sink.RowSet) error {
 		return err
 	}
 	n := len(set.Columns)
-	t.add(op{
+	o := op{
 		sql:   upsertSQL(set, casts(set), fmt.Sprintf("unnest(%s) AS v(%s)", params(1, n), aliases("c", n))),
 		args:  args,
 		table: set.Table.FullName(),
-	})
+	}
+	if t.s.session != nil && n > len(set.Table.Key) && !whole(set) {
+		o = upsertAny(set, args)
+	}
+	t.add(o)
 	if !t.s.unmarked[set.Table] {
 		t.unmark(set)
 	}
 	return nil
 }
 
-// unmark removes the deletion marks of a set's rows, and finds out whether the
-// table has any: without one, the question need not be asked again until this
-// bridge sets one.
-func (t *tx) unmark(set *sink.RowSet) {
+// keyPositions are where in set's rows the key columns are.
+func keyPositions(set *sink.RowSet) []int {
 	at := make([]int, len(set.Table.Key))
 	for i, k := range set.Table.Key {
 		for j, c := range set.Columns {
@@ -216,6 +224,14 @@ func (t *tx) unmark(set *sink.RowSet) {
 			}
 		}
 	}
+	return at
+}
+
+// unmark removes the deletion marks of a set's rows, and finds out whether the
+// table has any: without one, the question need not be asked again until this
+// bridge sets one.
+func (t *tx) unmark(set *sink.RowSet) {
+	at := keyPositions(set)
 	keys := newArray(16 * len(set.Rows))
 	parts := make([]string, len(at))
 	for _, row := range set.Rows {
@@ -225,21 +241,27 @@ func (t *tx) unmark(set *sink.RowSet) {
 		keys.add(string(sink.EncodeKey(parts...)))
 	}
 	table := set.Table
-	t.add(op{
+	o := op{
 		sql: `WITH gone AS (DELETE FROM walbridge.deleted AS x USING unnest((SELECT $3::text[])) AS q(k)
 				WHERE x.bridge = $1 AND x."table" = $2 AND x.key = q.k)
 			SELECT EXISTS (SELECT FROM walbridge.deleted AS x WHERE x.bridge = $1 AND x."table" = $2)`,
 		args: [][]byte{arg(t.s.name), arg(table.FullName()), keys.done()},
-		read: one(func(v [][]byte) error {
+	}
+	if t.s.session == nil { // which would have to ask for the answer
+		o.read = one(func(v [][]byte) error {
 			t.s.unmarked[table] = string(v[0]) == "f"
 			return nil
-		}),
-	})
+		})
+	}
+	t.add(o)
 }
 
 // update writes rows that are there. The count is asserted inside the pipeline,
 // because COMMIT may be part of it.
 func (t *tx) update(set *sink.RowSet) error {
+	if t.s.session != nil && len(set.Columns) > len(set.Table.Key) {
+		return t.updateAny(set)
+	}
 	args, err := setArrays(set)
 	if err != nil {
 		return err
@@ -257,7 +279,7 @@ func (t *tx) update(set *sink.RowSet) error {
 	}
 	want := int64(len(set.Rows))
 	t.add(op{
-		sql:   fmt.Sprintf("WITH u AS (%s) SELECT walbridge.expect_rows($%d, (SELECT count(*) FROM u))", counted, n+1),
+		sql:   fmt.Sprintf("WITH u AS (%s) SELECT walbridge.expect_rows($%d::int8, (SELECT count(*) FROM u))", counted, n+1),
 		args:  append(args, argInt(want)),
 		table: table.FullName(),
 		want:  want,

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -122,15 +120,18 @@ func (t *tx) applyMarks(_ context.Context, w *sink.Writes) error {
 		}
 	}
 	marked()
-	t.add(op{
+	o := op{
 		sql: `INSERT INTO walbridge.deleted AS x (bridge, "table", key, lsn)
 			SELECT $1, q.n, q.k, q.l FROM unnest($2::text[], $3::text[], $4::pg_lsn[]) AS q(n, k, l)
 			ON CONFLICT (bridge, "table", key) DO UPDATE SET lsn = excluded.lsn, at = now()`,
 		args: append(t.refs(w.Mark), lsns.done()),
+	}
+	if t.s.session == nil {
 		// Once more when it has been executed: a statement before it in the same
 		// pipeline finds out that there are no marks yet.
-		read: func(*pgconn.ResultReader) error { marked(); return nil },
-	})
+		o.read = func(Result) error { marked(); return nil }
+	}
+	t.add(o)
 	return nil
 }
 

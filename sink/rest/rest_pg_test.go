@@ -1,0 +1,95 @@
+package rest_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/postgrest"
+	"github.com/walbridge/walbridge/sink"
+	"github.com/walbridge/walbridge/sink/postgres"
+	"github.com/walbridge/walbridge/sink/rest"
+	"github.com/walbridge/walbridge/sink/sinktest"
+)
+
+var databases atomic.Int64
+
+// project is a Supabase project: a database and its API.
+type project struct {
+	*testing.T
+	admin string
+	api   *postgrest.Server
+	url   string
+	opts  rest.Options
+}
+
+func newProject(t *testing.T, c *pgtest.Cluster) *project {
+	t.Helper()
+	name := fmt.Sprintf("target%d", databases.Add(1))
+	p := &project{T: t, admin: pgtest.CreateDB(t, c, name)}
+	p.api, p.url = postgrest.Start(t, c, name, postgrest.Options{})
+	p.opts = rest.Options{URL: p.url, Key: p.key, MaxBody: 1 << 20, Version: "test"}
+	return p
+}
+
+func (p *project) key() (string, error) { return p.api.Keys().Secret, nil }
+
+// prepare does what somebody does in the SQL editor.
+func (p *project) prepare(name string, schema *sink.Schema) {
+	p.Helper()
+	opts := postgres.Options{URL: p.admin, Name: name}
+	script, err := rest.Prepare(p.Context(), opts, schema)
+	if err != nil {
+		p.Fatalf("Prepare: %v", err)
+	}
+	var sql strings.Builder
+	for _, st := range script {
+		sql.WriteString(st.String() + ";\n")
+	}
+	pgtest.Exec(p.T, p.admin, sql.String())
+}
+
+func (p *project) open(name string) *rest.Sink {
+	p.Helper()
+	opts := p.opts
+	opts.Name = name
+	s, err := rest.Open(p.Context(), opts, slog.New(slog.DiscardHandler))
+	if err != nil {
+		p.Fatalf("Open: %v", err)
+	}
+	p.Cleanup(func() { _ = s.Close(context.Background()) })
+	return s
+}
+
+// prepared is a sink for whose Install somebody has run the script.
+type prepared struct {
+	*rest.Sink
+	p    *project
+	name string
+}
+
+func (s prepared) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]string, error) {
+	s.p.prepare(s.name, schema)
+	return s.Sink.Install(ctx, schema, dry)
+}
+
+func TestSink(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Start(t)
+	for _, maxBody := range []int{1 << 20, 2000} {
+		t.Run(fmt.Sprint("requests of ", maxBody), func(t *testing.T) {
+			sinktest.Exercise(t, func(t *testing.T) sinktest.Target {
+				p := newProject(t, c)
+				p.opts.MaxBody = maxBody
+				return sinktest.Postgres(t, p.admin, func(name string) sink.Sink {
+					p.prepare(name, &sink.Schema{})
+					return prepared{p.open(name), p, name}
+				})
+			})
+		})
+	}
+}

@@ -1,0 +1,242 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/sink"
+	"github.com/walbridge/walbridge/sink/postgres"
+)
+
+// Version is that of the function and of the form of requests.
+const Version = 1
+
+// ServiceRole is whom the API works as with the service's key.
+const ServiceRole = "service_role"
+
+// The tables of the private schema that only this sink needs.
+//
+// What is staged is of use to one batch alone, so it need not survive a crash.
+var tables = []string{
+	`CREATE TABLE IF NOT EXISTS walbridge.statements (
+	bridge text COLLATE "C" NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	parts text[] NOT NULL,
+	lists text[],
+	PRIMARY KEY (bridge, id)
+)`,
+	`CREATE UNLOGGED TABLE IF NOT EXISTS walbridge.stage (
+	bridge text COLLATE "C" NOT NULL,
+	batch text COLLATE "C" NOT NULL,
+	unit int4 NOT NULL,
+	part int4 NOT NULL,
+	body text NOT NULL,
+	PRIMARY KEY (bridge, batch, unit, part)
+)`,
+}
+
+// function executes requests. Its statement_timeout is made that of the
+// transaction by PostgREST (db-hoisted-tx-settings) and stays below the 60 s that
+// the gateway waits.
+//
+// Errors are returned and not raised: PostgREST doesn't pass on which statement
+// failed, nor on which constraint. The block's subtransaction takes everything
+// back then. A message goes along where it is the private schema's own.
+const function = `CREATE OR REPLACE FUNCTION public.walbridge(json) RETURNS json LANGUAGE plpgsql SECURITY DEFINER
+	SET search_path = '' SET statement_timeout = '50s' SET lock_timeout = '8s' SET synchronous_commit = on
+	SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex'
+AS $body$
+DECLARE
+	head text[] := ARRAY(SELECT pg_catalog.json_array_elements_text($1->'head'));
+	units int4[] := pg_catalog.string_to_array(head[5], ',')::int4[];
+	n int4 := 0;
+	ops json;
+	args text[];
+	st record;
+	sql text;
+	r record;
+	answer text[];
+	results text[] := '{}';
+	code text; message text; context text; s text; t text; c text; k text;
+BEGIN
+	IF head[1] IS DISTINCT FROM '1' THEN
+		RETURN '{"error": {"code": "WB007"}}';
+	END IF;
+	IF head[6]::int8 <> (SELECT pg_catalog.count(*) FROM walbridge.stage AS g
+			WHERE g.bridge = head[2] AND g.batch = head[4] AND g.unit = ANY (units)) THEN
+		RETURN '{"error": {"code": "WB005"}}';
+	END IF;
+	FOR u IN 0 .. pg_catalog.cardinality(units) + 1 LOOP
+		IF u = 0 THEN
+			ops := $1->'first';
+		ELSIF u <= pg_catalog.cardinality(units) THEN
+			SELECT pg_catalog.string_agg(g.body, '' ORDER BY g.part)::json INTO ops FROM walbridge.stage AS g
+				WHERE g.bridge = head[2] AND g.batch = head[4] AND g.unit = units[u];
+		ELSE
+			ops := $1->'ops';
+		END IF;
+		FOR args IN SELECT ARRAY(SELECT pg_catalog.json_array_elements_text(x.e)) FROM pg_catalog.json_array_elements(ops) AS x(e) LOOP
+			n := n + 1;
+			SELECT q.parts, q.lists INTO st FROM walbridge.statements AS q WHERE q.bridge = head[2] AND q.id = args[1];
+			IF NOT FOUND THEN
+				RAISE EXCEPTION USING ERRCODE = 'WB006', MESSAGE = args[1];
+			END IF;
+			sql := st.parts[1];
+			FOR l IN 1 .. coalesce(pg_catalog.array_length(st.lists, 1), 0) LOOP
+				sql := sql || (SELECT pg_catalog.string_agg(st.lists[l][i::int4], ', ')
+					FROM pg_catalog.string_to_table(pg_catalog.split_part(args[2], ';', l), ',') AS i) || st.parts[l + 1];
+			END LOOP;
+			IF args[3] = '' THEN
+				EXECUTE sql USING args;
+				CONTINUE;
+			END IF;
+			answer := '{}';
+			FOR r IN EXECUTE sql USING args LOOP
+				answer := answer || r::text;
+			END LOOP;
+			IF args[3] = 'r' THEN
+				results := results || pg_catalog.json_build_object('op', n, 'rows', answer)::text;
+			ELSIF args[3] <> 'm' || pg_catalog.md5(coalesce((SELECT pg_catalog.string_agg(a, E'\n' ORDER BY a COLLATE "C") FROM pg_catalog.unnest(answer) AS a), '')) THEN
+				RAISE EXCEPTION USING ERRCODE = 'WB005', MESSAGE = 'changed';
+			END IF;
+		END LOOP;
+	END LOOP;
+	n := n + 1;
+	IF head[3] <> 'commit' THEN
+		RAISE EXCEPTION USING ERRCODE = 'WB000', MESSAGE = 'taken back';
+	END IF;
+	SET CONSTRAINTS ALL IMMEDIATE;
+	IF pg_catalog.cardinality(units) > 0 THEN
+		DELETE FROM walbridge.stage AS g WHERE g.bridge = head[2];
+	END IF;
+	RETURN ('{"results": [' || pg_catalog.array_to_string(results, ',') || ']}')::json;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT,
+		s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, k = CONSTRAINT_NAME;
+	IF code = 'WB000' THEN
+		RETURN ('{"results": [' || pg_catalog.array_to_string(results, ',') || ']}')::json;
+	END IF;
+	IF code NOT LIKE 'WB%' AND context LIKE '%at RAISE%' THEN
+		message := '';
+	END IF;
+	RETURN pg_catalog.json_build_object('op', n, 'error', pg_catalog.json_build_object(
+		'code', code, 'message', message, 'schema', s, 'table', t, 'column', c, 'constraint', k));
+END
+$body$`
+
+// Statements of the session's own.
+const (
+	// keepLease keeps whoever waits for the lease away while a batch is staged.
+	keepLease = `WITH u AS (UPDATE walbridge.checkpoint AS k
+			SET lease_until = CASE WHEN $3::int8 > 0 THEN clock_timestamp() + $3::int8 * interval '1 microsecond' ELSE k.lease_until END
+			WHERE k.name = $1 AND k.epoch = $2::int8 RETURNING 1)
+		SELECT walbridge.expect_rows(1, (SELECT count(*) FROM u))`
+	// clearStage removes what batches have left that were given up.
+	clearStage = `DELETE FROM walbridge.stage AS g WHERE g.bridge = $1 AND g.batch <> $2`
+	putStage   = `INSERT INTO walbridge.stage AS g (bridge, batch, unit, part, body) VALUES ($1, $2, $3::int4, $4::int4, $5)
+		ON CONFLICT (bridge, batch, unit, part) DO UPDATE SET body = excluded.body`
+	countStatements = `SELECT count(DISTINCT q.id) FROM walbridge.statements AS q WHERE q.bridge = $1 AND q.id = ANY ($2::text[])`
+)
+
+func ownStatements() []*postgres.Template {
+	return []*postgres.Template{plain(keepLease), plain(clearStage), plain(putStage), plain(countStatements)}
+}
+
+// Script returns what a bridge called name needs at the target beside what it
+// needs over a connection: the function, and its statements. api are the roles of
+// the API that are kept from it.
+func Script(name string, texts []*postgres.Template, api []string) []pg.Statement {
+	list := about("For the API: the statements that the bridge may run, by name, and a place for what doesn't fit into one request.", tables...)
+	var values []string
+	for _, t := range append(texts, ownStatements()...) {
+		lists := "NULL"
+		if len(t.Lists) > 0 {
+			rows := make([]string, len(t.Lists))
+			for i, l := range t.Lists {
+				rows[i] = literals(l)
+			}
+			lists = "ARRAY[" + strings.Join(rows, ", ") + "]"
+		}
+		parts := make([]string, len(t.Parts))
+		for i, p := range t.Parts {
+			parts[i] = parameters(p)
+		}
+		values = append(values, fmt.Sprintf("(%s, %s, %s, %s)", pg.QuoteLiteral(name), pg.QuoteLiteral(statementID(t)), literals(parts), lists))
+	}
+	from := "PUBLIC"
+	for _, role := range api {
+		from += ", " + pg.Quote(role)
+	}
+	list = append(list, pg.Statement{SQL: "INSERT INTO walbridge.statements (bridge, id, parts, lists) VALUES\n" + strings.Join(values, ",\n") +
+		"\nON CONFLICT (bridge, id) DO UPDATE SET parts = excluded.parts, lists = excluded.lists"})
+	list = append(list, about("Nobody else reads them.", "REVOKE ALL ON TABLE walbridge.statements, walbridge.stage FROM "+from)...)
+	return append(list, about("The one function that the API shows. It runs these statements and nothing else, and only for the service's key.",
+		function,
+		"REVOKE ALL ON FUNCTION public.walbridge(json) FROM "+from,
+		"GRANT EXECUTE ON FUNCTION public.walbridge(json) TO "+ServiceRole,
+		"NOTIFY pgrst, 'reload schema'")...)
+}
+
+// literals is an array of texts.
+func literals(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, t := range texts {
+		quoted[i] = pg.QuoteLiteral(t)
+	}
+	return "ARRAY[" + strings.Join(quoted, ", ") + "]"
+}
+
+func plain(sql string) *postgres.Template { return &postgres.Template{Parts: []string{sql}} }
+
+func about(text string, sql ...string) []pg.Statement {
+	list := make([]pg.Statement, len(sql))
+	for i, s := range sql {
+		list[i].SQL = s
+	}
+	list[0].About = text
+	return list
+}
+
+// parameters makes $1, $2 … elements of the one parameter that the function passes,
+// behind the three that are its own. Names and literals in quotes may hold
+// anything.
+func parameters(sql string) string {
+	var b strings.Builder
+	var quote byte
+	for i := 0; i < len(sql); i++ {
+		c := sql[i]
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0 // a doubled one opens again
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '$':
+			end := i + 1
+			for end < len(sql) && sql[end] >= '0' && sql[end] <= '9' {
+				end++
+			}
+			if n, err := strconv.Atoi(sql[i+1 : end]); err == nil {
+				b.WriteString("($1::text[])[" + strconv.Itoa(n+3) + "]")
+				i = end - 1
+				continue
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// Prepare returns all statements that make a target ready for the API, as
+// somebody runs them who may.
+func Prepare(ctx context.Context, opts postgres.Options, schema *sink.Schema) ([]pg.Statement, error) {
+	statements, texts, api, err := postgres.PrivateScript(ctx, opts, schema)
+	if err != nil {
+		return nil, err
+	}
+	return append(statements, Script(opts.Name, texts, api)...), nil
+}
