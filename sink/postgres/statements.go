@@ -52,6 +52,7 @@ func (r *recorder) Close()     {}
 func (s *Sink) everything(schema *sink.Schema) {
 	ctx := context.Background()
 	_, _ = s.missing(ctx, schema)
+	_, _ = s.missingAlerts(ctx, schema)
 	_, _ = s.version(ctx)
 	_, _ = s.Catalog(ctx, []pg.TableName{{}})
 	_, _ = s.Acquire(ctx, "", 0, true)
