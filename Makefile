@@ -36,7 +36,7 @@ build: ## Build bin/walbridge, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/walbridge ./cmd/walbridge
 
 .PHONY: test
-test: postgres compiler lint ## Install what the tests need, then check and test everything
+test: postgres extras compiler lint ## Install what the tests need, then check and test everything
 	@if command -v "$${CC:-gcc}" >/dev/null; then \
 		set -x; CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) ./...; \
 	else \
@@ -81,6 +81,11 @@ clean: ## Remove what build made
 .PHONY: postgres
 postgres:
 	@sh internal/pgtest/install.sh
+
+# What some tests use where it is there: pg_cron, node, supabase-js.
+.PHONY: extras
+extras:
+	@sh internal/supabase/extras.sh
 
 # The race detector needs a C compiler. Without one, and without the right to
 # install it, the tests run all the same.
