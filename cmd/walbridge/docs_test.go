@@ -112,7 +112,7 @@ func readFile(t *testing.T, name string) string {
 // a row of a table or a command in the other.
 func TestTranslations(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"operations", "roles", "troubleshooting"} {
+	for _, name := range []string{"operations", "roles", "supabase", "troubleshooting"} {
 		english, portuguese := name+".md", name+".pt-BR.md"
 		en, pt := readFile(t, "../../docs/"+english), readFile(t, "../../docs/"+portuguese)
 		if diff := cmp.Diff(outline(en), outline(pt)); diff != "" {
