@@ -15,7 +15,6 @@ import (
 	"github.com/walbridge/walbridge/internal/config"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
-	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/internal/verify"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
@@ -101,7 +100,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		defer conn.Close(context.WithoutCancel(ctx))
-		opts.Repair = repairer(conn, cfg.Name)
+		opts.Repair = verify.Repairer(conn, cfg.Name)
 	}
 	out := verified{}
 	out.Report, err = verify.Run(ctx, m, access(cfg, m, log), opts)
@@ -216,22 +215,6 @@ func targetTables(m *mapping.Mapping, names []string) ([]string, error) {
 		}
 	}
 	return full, nil
-}
-
-// repairer has the bridge mend rows and waits for it.
-func repairer(conn *pgx.Conn, bridge string) func(ctx context.Context, table string, keys []sink.Key) error {
-	return func(ctx context.Context, table string, keys []sink.Key) error {
-		for part := range slices.Chunk(keys, request.MaxRepairKeys) {
-			r, err := request.Ask(ctx, conn, bridge, request.Repair, request.RepairArgs{Table: table, Keys: part})
-			if err != nil {
-				return err
-			}
-			if _, err := r.Wait(ctx, func(string) {}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 }
 
 // progressLine shows on a terminal how far the comparison is, in one line that is
