@@ -63,20 +63,25 @@ func (w *work) rest(it *item, op string, changed []change, along []sink.Moved) r
 	buf = appendLSN(append(buf, `,"lsn":`...), w.t.Commit)
 	buf = strconv.AppendUint(append(buf, `,"xid":`...), uint64(w.t.XID), 10)
 	buf = strconv.AppendUint(append(buf, `,"seq":`...), uint64(it.c.Ordinal), 10)
-	if len(changed) > 0 {
-		buf = append(buf, `,"changed":{`...)
-		for i, c := range changed {
-			if i > 0 {
-				buf = append(buf, ',')
-			}
-			buf = append(appendString(buf, c.column), ":["...)
-			buf = append(w.b.appendValue(buf, c.before), ',')
-			buf = append(w.b.appendValue(buf, c.after), ']')
-		}
-		buf = append(buf, '}')
-	}
-	w.b.scratch.rest = appendMoved(buf, along)
+	w.b.scratch.rest = appendMoved(w.b.appendChanged(buf, changed), along)
 	return w.b.scratch.rest
+}
+
+// appendChanged writes the columns that changed, before and after.
+func (b *Batch) appendChanged(buf []byte, changed []change) []byte {
+	if len(changed) == 0 {
+		return buf
+	}
+	buf = append(buf, `,"changed":{`...)
+	for i, c := range changed {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = append(appendString(buf, c.column), ":["...)
+		buf = append(b.appendValue(buf, c.before), ',')
+		buf = append(b.appendValue(buf, c.after), ']')
+	}
+	return append(buf, '}')
 }
 
 // appendLSN writes an LSN as PostgreSQL does, as a JSON string.

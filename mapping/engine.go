@@ -24,8 +24,9 @@ type Tx interface {
 // Coverage says which rows the stream may write. A row of a range that has not
 // been copied yet is left to its piece, which has to know that it was touched.
 type Coverage interface {
-	// Covers reports whether the row has been copied.
-	Covers(s *Source, key sink.Key) bool
+	// Covers reports whether the row has been copied. It is asked about every row
+	// that the transaction xid touched.
+	Covers(xid uint32, s *Source, key sink.Key) bool
 	// Skipped records that transaction xid touched a row that isn't covered.
 	// Truncated says that it touched every row of s instead.
 	Skipped(xid uint32, s *Source, key sink.Key, truncated bool)
@@ -38,7 +39,7 @@ type Coverage interface {
 // everything is the Coverage of a bridge that has copied all it has to.
 type everything struct{}
 
-func (everything) Covers(*Source, sink.Key) bool              { return true }
+func (everything) Covers(uint32, *Source, sink.Key) bool      { return true }
 func (everything) Skipped(uint32, *Source, sink.Key, bool)    {}
 func (everything) Reread(xid uint32, s *Source, key sink.Key) {}
 

@@ -24,6 +24,11 @@ type Piece struct {
 	// entries at the end.
 	Commit cdc.LSN
 	Time   time.Time
+	// Compare: the target may have the rows already, so that only what differs is
+	// written, and observed columns keep what the stream has set.
+	Compare bool
+	// Found says what the comparison has found.
+	Found Compared
 	// Finish makes the entries of the whole copy: one for each tenant.
 	Finish bool
 }
@@ -31,6 +36,46 @@ type Piece struct {
 // Piece takes a piece of a copy over. Its paths are those that the stream has
 // left behind, so that they can't be older or newer than the rows.
 func (b *Batch) Piece(ctx context.Context, p *Piece) error {
+	if err := b.takeOver(ctx, p); err != nil {
+		return err
+	}
+	p.Progress.Rows += int64(len(p.Rows))
+	if p.Finish {
+		p.Progress.Done = true
+		b.copyEntries(p)
+	}
+	b.copied = append(b.copied, *p.Progress)
+	return nil
+}
+
+func (b *Batch) takeOver(ctx context.Context, p *Piece) error {
+	if !p.Compare {
+		return b.takeNew(ctx, p)
+	}
+	found, err := b.Compare(ctx, &Comparison{Source: p.Source, Rows: p.Rows, Commit: p.Commit, Time: p.Time})
+	if err != nil {
+		return err
+	}
+	p.Found = *found
+	for tenant, n := range found.Tenants {
+		p.count(tenant, n.Rows)
+	}
+	return nil
+}
+
+func (p *Piece) count(tenant string, rows int64) {
+	if rows == 0 {
+		return
+	}
+	if p.Progress.Tenants == nil {
+		p.Progress.Tenants = map[string]int64{}
+	}
+	p.Progress.Tenants[tenant] += rows
+}
+
+// takeNew writes rows that the target doesn't have. One that is there after all is
+// overwritten.
+func (b *Batch) takeNew(ctx context.Context, p *Piece) error {
 	w := &work{b: b, t: &cdc.Transaction{Commit: p.Commit, Time: p.Time, First: true, Last: true}}
 	w.items = make([]item, len(p.Rows))
 	if p.Source.Target != nil {
@@ -63,16 +108,8 @@ func (b *Batch) Piece(ctx context.Context, p *Piece) error {
 			return err
 		}
 	}
-	if _, _, err := w.move(ctx); err != nil {
-		return err
-	}
-	p.Progress.Rows += int64(len(p.Rows))
-	if p.Finish {
-		p.Progress.Done = true
-		b.copyEntries(p)
-	}
-	b.copied = append(b.copied, *p.Progress)
-	return nil
+	_, _, err := w.move(ctx)
+	return err
 }
 
 // prefetchPiece asks for the path values that the piece's rows need.
@@ -133,10 +170,7 @@ func (w *work) copyRow(ctx context.Context, p *Piece, it *item, initial cdc.Row)
 		return nil
 	}
 	if next.place == inTable {
-		if p.Progress.Tenants == nil {
-			p.Progress.Tenants = map[string]int64{}
-		}
-		p.Progress.Tenants[row[t.Table.Tenant].Text]++
+		p.count(row[t.Table.Tenant].Text, 1)
 	}
 	if w.b.careful {
 		w.advance(step{item: it, st: st, op: cdc.Insert, prev: st.now, next: next, quiet: true})

@@ -41,6 +41,93 @@ func (s *Source) KeysSQL(keys [][]string) (sql string, args []string) {
 	return "SELECT " + strings.Join(s.pieceColumns(), ", ") + s.from() + s.among(&p, keys) + " ORDER BY " + s.orderBy(), p
 }
 
+// ExistSQL returns the statement that reads which of the given keys there are:
+// the key's columns, in the place of the first inputs. Without keys (nil) it reads
+// all that there are, in no order.
+func (s *Source) ExistSQL(keys [][]string) (sql string, args []string) {
+	var p params
+	sql = "SELECT " + strings.Join(s.pieceColumns()[:len(s.Key)], ", ") + s.from()
+	if keys != nil {
+		sql += s.among(&p, keys)
+	}
+	return sql, p
+}
+
+// PieceSQL is Source.PieceSQL for the rows of one tenant.
+func (v *View) PieceSQL(after []string, limit int, tenant string) (sql string, args []string) {
+	var p params
+	where := v.tenantIs(&p, tenant)
+	if after != nil {
+		where += " AND " + v.s.beyond(&p, ">", after)
+	}
+	return fmt.Sprintf("SELECT %s%s%s WHERE %s ORDER BY %s LIMIT %d",
+		strings.Join(v.s.pieceColumns(), ", "), v.s.from(), v.joins, where, v.s.orderBy(), limit), p
+}
+
+// PathsFrom calls each with the first step of every path of a row that PieceSQL has
+// read: the node, and the key there.
+func (s *Source) PathsFrom(row cdc.Row, each func(*sink.Node, cdc.Value)) {
+	if s.Node != nil {
+		for i, next := range s.Node.Next {
+			each(next, row[s.NodeInputs[i]])
+		}
+	}
+	if s.Target == nil {
+		return
+	}
+	for _, d := range s.Target.Table.Derived {
+		for _, l := range d.From {
+			if own := s.Target.Columns[l.Column].Own; len(l.Steps) > 0 && len(own) > 0 {
+				each(l.Steps[0].Node, row[own[0]])
+			}
+		}
+	}
+}
+
+// SourceOf is the source whose path values a node keeps.
+func (m *Mapping) SourceOf(node *sink.Node) *Source {
+	return m.Sources[slices.IndexFunc(m.Sources, func(s *Source) bool { return s.Node == node })]
+}
+
+// TargetKey is the target key of the row with a source key, given by its parts.
+func (s *Source) TargetKey(parts []string) (sink.Key, error) {
+	in := make(cdc.Row, len(s.Inputs))
+	for i, part := range parts {
+		in[i] = cdc.TextValue(part)
+	}
+	return s.Target.targetKey(in)
+}
+
+// KeysTell reports whether target keys tell source keys: whether all columns of the
+// source's key are in the target's as they are.
+func (s *Source) KeysTell() bool {
+	for i := range s.Key {
+		if !slices.Contains(s.Target.Table.Key, s.Inputs[i].Carrier) {
+			return false
+		}
+	}
+	return true
+}
+
+// SourceKey is the source key that a target key stands for. It is false when that
+// can't be told, because the target's key is made of the source's by a conversion.
+func (s *Source) SourceKey(key sink.Key) (parts []string, ok bool) {
+	of := s.Target.Table.Key
+	texts, err := key.Split(len(of))
+	if err != nil {
+		return nil, false
+	}
+	parts = make([]string, len(s.Key))
+	for i := range parts {
+		at := slices.Index(of, s.Inputs[i].Carrier)
+		if at < 0 {
+			return nil, false
+		}
+		parts[i] = texts[at]
+	}
+	return parts, true
+}
+
 func (s *Source) from() string {
 	return " FROM ONLY " + pg.Quote(s.Schema, s.Name) + " AS s"
 }
@@ -193,7 +280,7 @@ func (b *viewBuilder) lookup(l sink.Lookup) end {
 	own := &b.s.Inputs[b.s.Target.Columns[l.Column].Own[0]]
 	value, typ := "s."+pg.Quote(own.Name), own.Type
 	for _, step := range l.Steps {
-		to := b.m.Sources[slices.IndexFunc(b.m.Sources, func(s *Source) bool { return s.Node == step.Node })]
+		to := b.m.SourceOf(step.Node)
 		relation := value + " > " + to.FullName()
 		alias, ok := b.aliases[relation]
 		if !ok {

@@ -114,7 +114,7 @@ func (w *work) sortOut() {
 }
 
 func (w *work) skip(s *Source, key sink.Key) bool {
-	if w.b.cov.Covers(s, key) {
+	if w.b.cov.Covers(w.t.XID, s, key) {
 		return false
 	}
 	w.b.cov.Skipped(w.t.XID, s, key, false)

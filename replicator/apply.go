@@ -46,6 +46,9 @@ type applier struct {
 	stuck *stuck
 	// task is the operator's request that is being worked on, if there is one.
 	task *task
+	// owed: a resync was asked for when the session began, and hasn't ended.
+	owed    bool
+	mapping *mapping.Mapping
 
 	tending tending
 	trouble trouble
@@ -80,7 +83,10 @@ func (a *applier) run(ctx context.Context) error {
 			return err
 		}
 		a.confirm()
-		a.ask()
+		if a.owed && a.task == nil {
+			a.poll(work)
+		}
+		a.ask(work)
 		a.publish()
 		if a.opts.Once && a.complete() {
 			return errOnce
@@ -122,7 +128,7 @@ func graceful(ctx context.Context, grace time.Duration) (context.Context, contex
 
 // complete reports whether all that was there when the run began has arrived.
 func (a *applier) complete() bool {
-	return a.large == nil && !a.copy.active() && a.tending.quieted == 0 && a.pulse.Owns(a.cp.Heartbeat.Token)
+	return a.large == nil && !a.copy.active() && !a.owed && a.tending.quieted == 0 && a.pulse.Owns(a.cp.Heartbeat.Token)
 }
 
 func (a *applier) renew(ctx context.Context) error {
@@ -205,7 +211,8 @@ func (a *applier) recognise(tx *cdc.Transaction) error {
 		a.durable(a.cp.Heartbeat)
 		return nil
 	case tx.Commit >= a.expect.Commit, token != "" && a.pulse.Owns(token):
-		return &HistoryError{Want: a.expect.Commit, Got: tx.Commit}
+		other := &HistoryError{Want: a.expect.Commit, Got: tx.Commit}
+		return outOfStep(&OutOfStepError{Reason: other.Error(), Cause: other})
 	}
 	return nil
 }
@@ -265,25 +272,23 @@ func (a *applier) attempt(ctx context.Context, group []*cdc.Transaction, p *piec
 		return err
 	}
 	last := group[len(group)-1]
-	var k *taken
+	settle := func() {}
 	if p != nil {
-		if k, err = a.applyPiece(ctx, b, p, last); err != nil {
+		if settle, err = a.applyPiece(ctx, b, p, last); err != nil {
 			return err
 		}
 	}
 	if err := a.commit(ctx, tx, b, last.End, a.lastHeartbeat(group)); err != nil {
 		return err
 	}
-	if p != nil {
-		a.settlePiece(p, k)
-	}
+	settle()
 	return nil
 }
 
 // commit writes what is due of the batch and makes it durable, with the
 // checkpoint at lsn.
 func (a *applier) commit(ctx context.Context, tx sink.Tx, b *mapping.Batch, lsn cdc.LSN, beat sink.Heartbeat) error {
-	for _, progress := range a.copy.progressDue() {
+	for _, progress := range a.copy.progressDue(beat.Token != a.cp.Heartbeat.Token) {
 		b.Progress(progress)
 	}
 	if err := b.Flush(ctx); err != nil {

@@ -88,6 +88,8 @@ type bridge struct {
 	// that is refused.
 	altered []string
 	guard   *guard
+	// astray is how the last session found that the source has another history.
+	astray error
 }
 
 // Run bridges until ctx ends. Before its first session streams, an error that
@@ -127,6 +129,13 @@ func Run(ctx context.Context, opts Options) error {
 		var pub *PublicationAlteredError
 		if errors.As(err, &pub) {
 			b.altered = pub.What
+		}
+		var other *OutOfStepError
+		if b.moved {
+			b.astray = nil
+		}
+		if errors.As(err, &other) {
+			b.astray = err
 		}
 		class := fault.ClassOf(err)
 		if class != fault.Retry && (!b.connected || b.Once) {

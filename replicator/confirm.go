@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/walbridge/walbridge/internal/cdc"
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -49,7 +48,8 @@ func (a *applier) land(tx *cdc.Transaction) error {
 	case tx.Last && tx.End == a.cp.LSN:
 		a.landed = true
 	case tx.Commit >= a.cp.LSN:
-		return fault.Wrap(fault.Stop, startOver(a.opts.Name), &CheckpointError{Name: a.opts.Name, LSN: a.cp.LSN})
+		edited := &CheckpointError{Name: a.opts.Name, LSN: a.cp.LSN}
+		return outOfStep(&OutOfStepError{Reason: edited.Error(), Cause: edited})
 	}
 	return nil
 }

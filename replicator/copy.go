@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
@@ -23,6 +24,12 @@ type copyState struct {
 	// open is how many tables have rows that aren't covered.
 	open    int
 	touched []touch
+	// tracking: rows that are covered count as touched, too, because they are being
+	// compared.
+	tracking bool
+	// lost: touches have been forgotten, so that only a snapshot counts that sees
+	// all that has been applied by now.
+	lost bool
 	// changed are tables whose progress must be stored with the next commit.
 	changed map[*tableCopy]bool
 }
@@ -35,6 +42,12 @@ type tableCopy struct {
 	pending map[sink.Key]bool
 	// estimate of the rows at the source, 0 if unknown.
 	estimate int64
+	// fresh: the target's table was empty when this session began to copy it.
+	fresh bool
+	// highest is the highest key that the bridge has met, where keys are one whole
+	// number; raised says that it isn't stored yet.
+	highest int64
+	raised  bool
 }
 
 // touch is a row that a transaction of the stream touched while it wasn't
@@ -63,6 +76,9 @@ func newCopyState(m *mapping.Mapping, stored []sink.CopyProgress) (*copyState, e
 		for _, k := range t.p.Pending {
 			t.pending[k] = true
 		}
+		if t.numbered() && t.p.Done && t.upto != nil {
+			t.highest, _ = strconv.ParseInt(t.upto[0], 10, 64) // 0 is as good as unknown
+		}
 		c.tables = append(c.tables, t)
 		c.by[s] = t
 	}
@@ -83,12 +99,64 @@ func (c *copyState) count() {
 func (c *copyState) active() bool { return c.open > 0 }
 
 // Covers implements mapping.Coverage.
-func (c *copyState) Covers(s *mapping.Source, key sink.Key) bool {
-	if c.open == 0 {
-		return true
-	}
+func (c *copyState) Covers(xid uint32, s *mapping.Source, key sink.Key) bool {
 	t := c.by[s]
-	return !t.pending[key] && (t.p.Done || t.reached(key))
+	t.meet(key)
+	covered := c.open == 0 || !t.pending[key] && (t.p.Done || t.reached(key))
+	if covered && c.tracking {
+		c.touch(touch{xid: xid, source: s, key: key})
+	}
+	return covered
+}
+
+// maxTouched bounds the touches that are remembered, at about 100 bytes each.
+const maxTouched = 100_000
+
+// touch remembers a row that a snapshot may not show as it is. When there are too
+// many, all are forgotten, and the next piece is read when everything that runs
+// now has ended.
+func (c *copyState) touch(t touch) {
+	if c.lost {
+		return
+	}
+	if len(c.touched) >= maxTouched {
+		c.touched, c.lost = nil, true
+		return
+	}
+	c.touched = append(c.touched, t)
+}
+
+// track begins to remember touches of all rows.
+func (c *copyState) track() {
+	if !c.tracking {
+		c.tracking, c.lost = true, true
+	}
+}
+
+// untrack forgets them. What the first copy has to know of is found out by waiting.
+func (c *copyState) untrack() { c.tracking, c.touched, c.lost = false, nil, true }
+
+// numbered reports whether the table's keys are single whole numbers.
+func (t *tableCopy) numbered() bool { return len(t.source.Key) == 1 && t.source.Key[0].Integer }
+
+// meet notes the highest key.
+func (t *tableCopy) meet(key sink.Key) {
+	if !t.numbered() {
+		return
+	}
+	if n, err := strconv.ParseInt(string(key), 10, 64); err == nil && n > t.highest {
+		t.highest, t.raised = n, true
+	}
+}
+
+// wrote reports whether the bridge may have written a row with this key: one up to
+// the highest that it has met. Of keys that aren't numbers it knows nothing.
+func (t *tableCopy) wrote(parts []string) (may, known bool) {
+	if !t.numbered() || parts == nil {
+		return false, false
+	}
+	n, err := strconv.ParseInt(parts[0], 10, 64)
+	return err == nil && n > 0 && n <= t.highest, true
 }
 
 // reached reports whether key is in the part that has been read.
@@ -96,10 +164,10 @@ func (t *tableCopy) reached(key sink.Key) bool { return inRange(t.source, key, t
 
 // Skipped implements mapping.Coverage.
 func (c *copyState) Skipped(xid uint32, s *mapping.Source, key sink.Key, truncated bool) {
-	if t := c.by[s]; truncated && t.p.Done && len(t.pending) == 0 {
+	if t := c.by[s]; truncated && !c.tracking && t.p.Done && len(t.pending) == 0 {
 		return
 	}
-	c.touched = append(c.touched, touch{xid: xid, source: s, key: key, all: truncated})
+	c.touch(touch{xid: xid, source: s, key: key, all: truncated})
 }
 
 // Reread implements mapping.Coverage.
@@ -107,7 +175,7 @@ func (c *copyState) Reread(xid uint32, s *mapping.Source, key sink.Key) {
 	t := c.by[s]
 	t.pending[key] = true
 	c.changed[t] = true
-	c.touched = append(c.touched, touch{xid: xid, source: s, key: key})
+	c.touch(touch{xid: xid, source: s, key: key})
 	c.count()
 }
 
@@ -174,7 +242,7 @@ type taken struct {
 func (c *copyState) take(p *pieceRead) (*taken, bool) {
 	t := p.request.table
 	stale, all := c.unsettled(t.source, p.snap)
-	if all {
+	if all || c.lost {
 		return nil, false // emptied since: read the whole piece again
 	}
 	k := &taken{progress: t.p, upto: t.upto, pending: map[sink.Key]bool{}}
@@ -201,6 +269,7 @@ func (c *copyState) take(p *pieceRead) (*taken, bool) {
 		}
 	}
 	for _, r := range p.rows {
+		t.meet(r.key)
 		if !stale[r.key] && (p.request.keys == nil || t.pending[r.key]) {
 			k.rows = append(k.rows, r)
 		}
@@ -216,9 +285,18 @@ func (c *copyState) keep(t *tableCopy, k *taken) {
 	c.count()
 }
 
-// progressDue returns the progress of tables that the stream has changed.
-func (c *copyState) progressDue() []sink.CopyProgress {
+// progressDue returns the progress of tables that the stream has changed. With a
+// heartbeat, which comes every now and then, the highest keys are stored, too.
+func (c *copyState) progressDue(heartbeat bool) []sink.CopyProgress {
 	var due []sink.CopyProgress
+	for _, t := range c.tables {
+		if heartbeat && t.raised && t.p.Done {
+			t.upto = []string{strconv.FormatInt(t.highest, 10)}
+			t.p.Upto = encodeParts(t.upto)
+			t.raised = false
+			c.changed[t] = true
+		}
+	}
 	for t := range c.changed {
 		t.p.Pending = sortedPending(t.pending)
 		due = append(due, t.p)

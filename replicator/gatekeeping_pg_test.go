@@ -9,6 +9,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/internal/status"
 	"github.com/walbridge/walbridge/replicator"
 )
@@ -48,17 +49,13 @@ func (r *running) blocked(text string) string {
 	return hint
 }
 
-// startOver runs the statements of a hint that ends with those of starting over.
+// startOver does what a hint says: it asks for a resync.
 func (w *world) startOver(hint string) {
 	w.t.Helper()
-	_, rest, _ := strings.Cut(hint, "t the source: ")
-	source, rest, _ := strings.Cut(rest, "; at the target: ")
-	target, _, found := strings.Cut(rest, "; then start")
-	if !found {
-		w.t.Fatalf("the hint has no statements: %s", hint)
+	if !strings.Contains(hint, "walbridge resync --no-wait") {
+		w.t.Fatalf("the hint names no command: %s", hint)
 	}
-	w.exec(source)
-	pgtest.Exec(w.t, w.dst, target)
+	w.ask(request.Resync, "{}") // which is what that command does
 }
 
 // Taking a table out of the publication and putting it back leaves a publication
@@ -110,7 +107,7 @@ func TestGate_PublicationAlteredWhileAway(t *testing.T) {
 			w.exec(tt.away, "UPDATE conversations_message SET content = 'unseen' WHERE id = 100", tt.back)
 			err := w.start().wait()
 			var altered *replicator.PublicationAlteredError
-			if !errors.As(err, &altered) || !strings.Contains(fault.HintOf(err), "copy again") {
+			if !errors.As(err, &altered) || !strings.Contains(fault.HintOf(err), "walbridge resync") {
 				t.Fatalf("Run = %v (%s)", err, fault.HintOf(err))
 			}
 			if got := w.confirmed(); got != before {
@@ -239,11 +236,7 @@ func TestGate_HistoryRefusedAndMended(t *testing.T) {
 		{"OtherTimeline", "the source is on timeline 1, the checkpoint's is 8", checkpoint("timeline = timeline + 7"), undo("timeline = timeline - 7")},
 		{"Wiped", "the target is another one or was wiped", func() {
 			pgtest.Exec(t, w.dst, "DROP SCHEMA walbridge CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-		}, func(hint string) {
-			_, sql, _ := strings.Cut(hint, "if nothing else uses it: ")
-			sql, _, _ = strings.Cut(sql, " at the source")
-			w.exec(sql)
-		}},
+		}, startOver},
 	} {
 		ok := t.Run(tt.name, func(t *testing.T) {
 			w.t, r.w.t = t, t

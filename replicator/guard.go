@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/status"
 )
@@ -181,14 +180,14 @@ func (g *guard) limit(ctx context.Context, slot Slot) error {
 	}
 	err := &RetentionError{Slot: slot.Name, Retained: slot.Retained, Max: g.opts.Retention.Max}
 	g.mu.Lock()
-	g.dropped = fault.Wrap(fault.Stop, startOver(slot.Name), err)
+	g.dropped = outOfStep(&OutOfStepError{Reason: err.Error(), Cause: err})
 	g.mu.Unlock()
 	// A walsender that sleeps on a full socket ends at once when it is told to.
 	if err := DropSlot(ctx, g.conn, slot.Name, true); err != nil {
 		g.forget()
 		return err
 	}
-	g.opts.Log.Error("slot dropped at its limit", "err", err, "hint", startOver(slot.Name))
+	g.opts.Log.Error("slot dropped at its limit", "err", err, "hint", resyncHint)
 	g.none()
 	return nil
 }

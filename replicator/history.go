@@ -1,10 +1,10 @@
 package replicator
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/walbridge/walbridge/internal/fault"
-	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -29,7 +29,7 @@ type History struct {
 func (h History) Check() error {
 	cp, then := h.Checkpoint, h.Checkpoint.Origin
 	refuse := func(format string, args ...any) error {
-		return fault.Wrap(fault.Stop, startOver(h.Name), fmt.Errorf(format, args...))
+		return outOfStep(&OutOfStepError{Reason: fmt.Sprintf(format, args...)})
 	}
 	switch {
 	case cp.LSN == 0:
@@ -56,7 +56,7 @@ func (h History) Check() error {
 	case cp.Heartbeat.Commit > cp.LSN:
 		return refuse("the checkpoint is at %s, before its own heartbeat at %s: it was edited by hand", cp.LSN, cp.Heartbeat.Commit)
 	case then.Fingerprint != h.Fingerprint:
-		return refuse("the mapping has changed since the tables were filled")
+		return outOfStep(&OutOfStepError{Reason: "the mapping has changed since the tables were filled", SameStream: true})
 	}
 	return nil
 }
@@ -75,15 +75,9 @@ func (h History) checkFirst() error {
 	case intended:
 		return nil
 	}
-	return fault.Wrap(fault.Stop, "if nothing else uses it: SELECT pg_drop_replication_slot("+pg.QuoteLiteral(h.Name)+") at the source; else give this bridge another name (WALBRIDGE_NAME)",
-		fmt.Errorf("slot %s exists at the source, but the target has no checkpoint that belongs to it: the target is another one or was wiped, or the slot is not this bridge's", h.Name))
-}
-
-// startOver is the way out when the stream can't go on from where it was. The
-// checkpoint row stays, so that the entries' numbers go on.
-func startOver(name string) string {
-	n := pg.QuoteLiteral(name)
-	return "copy again from the start. At the source: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = " + n +
-		"; at the target: UPDATE walbridge.checkpoint SET lsn = '0/0', heartbeat_token = '', heartbeat_lsn = '0/0' WHERE name = " + n +
-		"; DELETE FROM walbridge.copies WHERE bridge = " + n + "; then start the bridge. Rows that are there stay and are brought in line"
+	if err := h.Slot.Usable(h.System.Database); err != nil && !errors.As(err, new(*SlotLostError)) {
+		return err
+	}
+	return fault.Wrap(fault.Stop, "if nothing else uses it: "+resyncHint+"; else give this bridge another name (WALBRIDGE_NAME)",
+		&OutOfStepError{Reason: fmt.Sprintf("slot %s exists at the source, but the target has no checkpoint that belongs to it: the target is another one or was wiped, or the slot is not this bridge's", h.Name)})
 }

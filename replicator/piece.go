@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -11,7 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -29,6 +32,10 @@ type pieceRequest struct {
 	after      []string
 	limit      int
 	keys       []sink.Key
+	// settle: wait first until what runs now has ended, see pieceReader.settle.
+	settle bool
+	// step is what a resync asks for, nil for the first copy.
+	step *resyncStep
 }
 
 // pieceRead is what was read for a request.
@@ -38,6 +45,13 @@ type pieceRead struct {
 	rows    []mappingRow
 	end     bool // there are no rows behind these
 	bytes   int
+	// found are the keys that there are, where only that was asked; parents the
+	// rows that paths pass, parents of others first.
+	found   map[sink.Key]bool
+	parents []parentRead
+	// err is why a step of a resync can't be read. It ends the request and not the
+	// session.
+	err error
 }
 
 // mappingRow is a source row with its key.
@@ -93,7 +107,15 @@ func (r *pieceReader) run(ctx context.Context, requests <-chan *pieceRequest, re
 			if err := r.connect(ctx); err != nil {
 				return err
 			}
+			if req.settle {
+				if err := r.settle(ctx); err != nil {
+					return err
+				}
+			}
 			p, err := r.read(ctx, req)
+			if err != nil && req.step != nil && fault.ClassOf(err) != fault.Retry {
+				p, err = &pieceRead{request: req, err: pg.Safe(err)}, exec(ctx, r.conn.PgConn(), "ROLLBACK")
+			}
 			if err != nil {
 				return fmt.Errorf("copy %s: %w", req.table.p.Source, pg.Safe(err))
 			}
@@ -167,49 +189,84 @@ func (r *pieceReader) read(ctx context.Context, req *pieceRequest) (*pieceRead, 
 	if _, err := r.marker.Exec(ctx, "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)", pgx.QueryExecModeExec, piecePrefix, req.token); err != nil {
 		return nil, fmt.Errorf("mark the piece in the stream: %w", err)
 	}
-	if err := r.readRows(ctx, p); err != nil {
+	if err := r.readAll(ctx, p); err != nil {
 		return nil, err
 	}
 	return p, exec(ctx, c, "COMMIT")
 }
 
-func (r *pieceReader) readRows(ctx context.Context, p *pieceRead) error {
-	s := p.request.table.source
-	var sql string
-	var args []string
-	if p.request.keys != nil {
-		keys := make([][]string, len(p.request.keys))
-		for i, k := range p.request.keys {
-			var err error
-			if keys[i], err = k.Split(len(s.Key)); err != nil {
-				return err
-			}
-		}
-		sql, args = s.KeysSQL(keys)
-	} else {
-		sql, args = s.PieceSQL(p.request.after, p.request.limit)
+func (r *pieceReader) readAll(ctx context.Context, p *pieceRead) error {
+	if p.request.step != nil {
+		return r.readStep(ctx, p)
 	}
+	s := p.request.table.source
+	if p.request.keys != nil {
+		return r.readKeys(ctx, p, p.request.keys)
+	}
+	sql, args := s.PieceSQL(p.request.after, p.request.limit)
+	return r.readRange(ctx, p, sql, args)
+}
+
+// readRange reads the rows behind a key.
+func (r *pieceReader) readRange(ctx context.Context, p *pieceRead, sql string, args []string) error {
+	err := r.query(ctx, sql, args, p.add)
+	p.end = len(p.rows) < p.request.limit
+	return err
+}
+
+// readKeys reads the rows with these source keys.
+func (r *pieceReader) readKeys(ctx context.Context, p *pieceRead, keys []sink.Key) error {
+	parts, err := splitKeys(p.request.table.source, keys)
+	if err != nil {
+		return err
+	}
+	sql, args := p.request.table.source.KeysSQL(parts)
+	return r.query(ctx, sql, args, p.add)
+}
+
+func splitKeys(s *mapping.Source, keys []sink.Key) ([][]string, error) {
+	parts := make([][]string, len(keys))
+	for i, k := range keys {
+		var err error
+		if parts[i], err = k.Split(len(s.Key)); err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+func (p *pieceRead) add(row cdc.Row) error {
+	r := newMappingRow(p.request.table.source, row)
+	for i := range row {
+		p.bytes += len(row[i].Text)
+	}
+	p.rows = append(p.rows, r)
+	return nil
+}
+
+func newMappingRow(s *mapping.Source, row cdc.Row) mappingRow {
+	parts := make([]string, len(s.Key))
+	for i := range s.Key {
+		parts[i] = row[i].Text
+	}
+	return mappingRow{key: sink.EncodeKey(parts...), parts: parts, row: row}
+}
+
+// query runs a statement and calls each for every row.
+func (r *pieceReader) query(ctx context.Context, sql string, args []string, each func(cdc.Row) error) error {
 	params := make([][]byte, len(args))
 	for i, a := range args {
 		params[i] = []byte(a)
 	}
 	res := r.conn.PgConn().ExecParams(ctx, sql, params, nil, nil, nil)
+	var failed error
 	for res.NextRow() {
-		row := textRow(res.Values())
-		parts := make([]string, len(s.Key))
-		for i := range s.Key {
-			parts[i] = row[i].Text
+		if failed == nil {
+			failed = each(textRow(res.Values()))
 		}
-		for i := range row {
-			p.bytes += len(row[i].Text)
-		}
-		p.rows = append(p.rows, mappingRow{key: sink.EncodeKey(parts...), parts: parts, row: row})
 	}
-	if _, err := res.Close(); err != nil {
-		return err
-	}
-	p.end = p.request.keys == nil && len(p.rows) < p.request.limit
-	return nil
+	_, err := res.Close()
+	return errors.Join(failed, err)
 }
 
 // textRow copies one row out of the connection's buffer, in one allocation.

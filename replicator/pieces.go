@@ -47,11 +47,17 @@ func (x *pieceExchange) receive(ctx context.Context, c *copyState, limit int) (*
 		if req.generation != x.generation {
 			return nil, nil
 		}
-		if req.keys == nil && !p.end && len(x.awaited) == 0 && len(p.rows) > 0 {
-			x.send(&pieceRequest{table: req.table, after: p.rows[len(p.rows)-1].parts, limit: p.nextLimit(limit)})
+		if req.ranged() && p.err == nil && !p.end && len(x.awaited) == 0 && len(p.rows) > 0 {
+			x.send(&pieceRequest{table: req.table, step: req.step, after: p.rows[len(p.rows)-1].parts, limit: p.nextLimit(limit)})
 		}
 		return p, nil
 	}
+}
+
+// ranged reports whether the request is for a range of keys, with another behind
+// it.
+func (r *pieceRequest) ranged() bool {
+	return r.keys == nil && (r.step == nil || r.step.targets == nil)
 }
 
 // pieceBytes is about how much a piece may take in memory.
@@ -66,41 +72,60 @@ func (p *pieceRead) nextLimit(limit int) int {
 }
 
 // ask requests the next piece if none is under way.
-func (a *applier) ask() {
-	if a.large != nil || len(a.pieces.awaited) > 0 || !a.copy.active() || !a.proven() {
+func (a *applier) ask(ctx context.Context) {
+	if a.large != nil || len(a.pieces.awaited) > 0 || !a.proven() {
 		return
 	}
-	// The first piece of a table is small, because nothing is known about the
-	// width of its rows.
-	if r := a.copy.next(min(a.opts.CopyRows, 500)); r != nil {
+	var r *pieceRequest
+	switch {
+	case a.copy.active():
+		// The first piece of a table is small, because nothing is known about the
+		// width of its rows.
+		r = a.copy.next(min(a.opts.CopyRows, 500))
+	case a.task != nil && a.task.resync != nil && !a.task.stale:
+		r = a.nextStep(ctx)
+	}
+	if r != nil {
+		r.settle, a.copy.lost = a.copy.lost, false
 		a.pieces.send(r)
 	}
 }
 
 // applyPiece brings a piece to the target behind the group that ends with its
-// marker. It returns nil for one that has to be read again.
-func (a *applier) applyPiece(ctx context.Context, b *mapping.Batch, p *pieceRead, at *cdc.Transaction) (*taken, error) {
+// marker, and returns what is to be done when it has been committed.
+func (a *applier) applyPiece(ctx context.Context, b *mapping.Batch, p *pieceRead, at *cdc.Transaction) (settle func(), err error) {
+	if p.request.step != nil {
+		return a.applyStep(ctx, b, p, at)
+	}
 	k, ok := a.copy.take(p)
 	if !ok {
-		return nil, nil
+		return a.voidPiece, nil
+	}
+	settle = func() { a.settlePiece(p, k) }
+	s := p.request.table.source
+	rows := make([]cdc.Row, len(k.rows))
+	for i := range k.rows {
+		rows[i] = k.rows[i].row
 	}
 	piece := &mapping.Piece{
-		Source: p.request.table.source, Rows: make([]cdc.Row, len(k.rows)),
+		Source: s, Rows: rows, Compare: !p.request.table.fresh,
 		Progress: &k.progress, Commit: at.Commit, Time: at.Time, Finish: k.finish,
 	}
-	for i := range k.rows {
-		piece.Rows[i] = k.rows[i].row
+	if err := b.Piece(ctx, piece); err != nil {
+		return nil, err
 	}
-	return k, b.Piece(ctx, piece)
+	if a.task == nil || a.task.resync == nil || a.task.resync.p.Anew == nil {
+		return settle, nil
+	}
+	return a.copiedAnew(b, piece, settle)
 }
+
+// voidPiece has a piece read again, and what follows it.
+func (a *applier) voidPiece() { a.pieces.generation++ }
 
 // settlePiece takes over the progress of a piece that has been committed.
 func (a *applier) settlePiece(p *pieceRead, k *taken) {
 	t := p.request.table
-	if k == nil {
-		a.pieces.generation++ // what follows it is void, too
-		return
-	}
 	a.copy.keep(t, k)
 	a.publishCopy()
 	if k.finish {

@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,8 +32,11 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 		return sink.Checkpoint{}, err
 	}
 	if before.LSN != 0 && before.Origin.Fingerprint == m.Schema.Fingerprint {
-		if err := stillFilled(b.Name, m, dst); err != nil {
-			return sink.Checkpoint{}, err
+		if err := stillFilled(m, dst); err != nil {
+			if asked, aerr := b.asked(ctx, snk, before, err); aerr != nil || !asked {
+				return sink.Checkpoint{}, errors.Join(aerr, err)
+			}
+			b.astray = err
 		}
 	}
 	if err := b.install(ctx, source, snk, m); err != nil {
@@ -58,17 +62,30 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 	history := History{Name: b.Name, Checkpoint: cp, System: id, Fingerprint: m.Schema.Fingerprint, Manual: b.Manual}
 	if exists {
 		history.Slot = &slot
-	} else if err := b.guard.gone(); err != nil && cp.LSN != 0 {
-		return sink.Checkpoint{}, err
 	}
-	if err := history.Check(); err != nil {
-		return sink.Checkpoint{}, err
+	refused := history.Check()
+	if err := b.guard.gone(); !exists && err != nil && cp.LSN != 0 {
+		refused = err
 	}
-	if cp.LSN == 0 {
+	if refused == nil && cp.LSN == 0 {
 		return b.firstSlot(ctx, source, snk, m, cp, origin, slot, exists)
 	}
-	if err := b.stillPublished(ctx, source, m, cp.Origin.Publication); err != nil {
-		return sink.Checkpoint{}, err
+	if refused == nil {
+		refused = b.stillPublished(ctx, source, m, cp.Origin.Publication)
+	}
+	// What a session has found out may be mended by now, and the stream tells; but
+	// not if somebody has asked to go on in spite of it.
+	if again := cmp.Or(refused, b.astray); again != nil {
+		s := &startable{source: source, sink: snk, m: m, cp: cp, origin: origin, slot: slot, exists: exists}
+		switch asked, err := b.anew(ctx, s, again); {
+		case err != nil:
+			return sink.Checkpoint{}, err
+		case !asked && refused != nil:
+			return sink.Checkpoint{}, refused
+		case s.cp.Origin.Incarnation != origin.Incarnation:
+			return s.cp, nil // with a slot of its own
+		}
+		cp = s.cp
 	}
 	if slot.Active {
 		// The lease is ours, so whoever streams from it has been fenced.
@@ -100,8 +117,8 @@ func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mappin
 		for _, t := range pub.Missing {
 			missing = append(missing, t.String())
 		}
-		return fault.Wrap(fault.Stop, strings.Join(pub.SQL, " ")+" Then "+startOver(b.Name),
-			fmt.Errorf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream: %s", b.Name, strings.Join(missing, ", ")))
+		mend := resyncHint + "; if the bridge's role may not mend the publication, the tables' owner does first: " + strings.Join(pub.SQL, " ")
+		return fault.Wrap(fault.Stop, mend, &OutOfStepError{Reason: fmt.Sprintf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream: %s", b.Name, strings.Join(missing, ", "))})
 	}
 	now, err := ReadCatalogs(ctx, source, b.Name, publishedOf(m))
 	if err != nil {
@@ -115,7 +132,7 @@ func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mappin
 
 // stillFilled refuses a target that lacks a table or a column that the bridge has
 // filled.
-func stillFilled(name string, m *mapping.Mapping, dst *pg.Catalog) error {
+func stillFilled(m *mapping.Mapping, dst *pg.Catalog) error {
 	var lacks []string
 	for _, t := range m.Schema.Tables {
 		table := dst.Table(TableName{Schema: t.Schema, Name: t.Name})
@@ -132,8 +149,8 @@ func stillFilled(name string, m *mapping.Mapping, dst *pg.Catalog) error {
 	if lacks == nil {
 		return nil
 	}
-	return fault.Wrap(fault.Stop, "rename it back, with what is in it; or "+startOver(name),
-		fmt.Errorf("the target lacks what the bridge has filled, it was dropped or renamed: %s", strings.Join(lacks, ", ")))
+	return fault.Wrap(fault.Stop, "rename it back, with what is in it; or "+resyncHint,
+		&OutOfStepError{Reason: "the target lacks what the bridge has filled, it was dropped or renamed: " + strings.Join(lacks, ", "), SameStream: true})
 }
 
 // install makes or checks the target's tables.

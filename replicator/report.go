@@ -43,19 +43,24 @@ func (a *applier) publishCopy() {
 	list := make([]status.Copy, 0, len(a.copy.tables))
 	for _, t := range a.copy.tables {
 		list = append(list, status.Copy{
-			Table: t.p.Source, Done: t.p.Rows, Total: max(t.estimate, t.p.Rows), Estimated: !t.p.Done, Finished: t.p.Done,
+			Table: t.p.Source, Done: t.p.Rows, Total: t.total(), Estimated: !t.p.Done, Finished: t.p.Done,
 		})
 	}
 	a.opts.Status.Update(func(n *status.Snapshot) { n.Copy = list })
+}
+
+// total is about how many rows there are to copy.
+func (t *tableCopy) total() int64 {
+	if t.p.Done {
+		return t.p.Rows
+	}
+	return max(t.estimate, t.p.Rows)
 }
 
 // estimate asks the source how many rows there may be to copy: pg_class is good
 // enough for a progress bar.
 func (b *bridge) estimate(ctx context.Context, source *pgx.Conn, c *copyState) {
 	for _, t := range c.tables {
-		if t.p.Done {
-			continue
-		}
 		var n float64
 		err := source.QueryRow(ctx, "SELECT greatest(reltuples, 0)::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)",
 			pg.Quote(t.source.Schema, t.source.Name)).Scan(&n)

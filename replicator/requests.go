@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -40,6 +42,8 @@ type task struct {
 	// tries have failed in a row, the last one with err.
 	tries int
 	err   error
+	// resync is set for a request that is executed over pieces.
+	resync *resync
 	// stale: what has become of the last step is in the table.
 	stale bool
 }
@@ -47,7 +51,7 @@ type task struct {
 // due is ready while a step can be executed: not within a sliced transaction,
 // which has the target's one transaction open.
 func (a *applier) due() <-chan struct{} {
-	if a.task == nil || a.task.stale || a.large != nil {
+	if a.task == nil || a.task.stale || a.large != nil || a.task.resync != nil && !a.task.resync.due {
 		return nil
 	}
 	ready := make(chan struct{})
@@ -69,6 +73,7 @@ func (a *applier) poll(ctx context.Context) {
 	}
 	last := a.task
 	a.task = nil
+	a.owed = slices.ContainsFunc(open, isResync)
 	for _, r := range open {
 		if r.Kind == Skip && a.stuck.at != 0 {
 			continue // until the transaction comes again
@@ -89,6 +94,12 @@ func (a *applier) poll(ctx context.Context) {
 			continue
 		default:
 			a.task.rows, a.task.tries = last.rows, last.tries
+		}
+		if r.Kind == request.Resync || r.Kind == request.Repair {
+			if a.task.resync, err = a.newResync(&r); err != nil {
+				a.fail(ctx, r, err)
+				continue
+			}
 		}
 		return
 	}
@@ -112,7 +123,7 @@ func (a *applier) serve(ctx, work context.Context) error {
 		t.tries = 0
 		if t.request.State == sink.RequestDone {
 			a.log.Info("request done", "request", t.request.ID, "kind", t.request.Kind)
-			a.task = nil
+			a.endTask()
 		}
 		a.overcome()
 		return nil
@@ -158,7 +169,14 @@ func (a *applier) step(ctx context.Context, careful bool) (err error) {
 	}
 	r := a.task.request
 	done := false
+	after := func() {}
 	switch r.Kind {
+	case request.Resync, request.Repair:
+		var next resyncProgress
+		if next, done, err = a.closeStep(b, a.task.resync); err == nil {
+			r.Progress, err = next.encode()
+		}
+		after = func() { a.task.resync.p, a.task.resync.due = next, false }
 	case HeldRetry, HeldDrop:
 		r.Progress, done, err = a.heldStep(ctx, b, &r, rows)
 	case Skip: // while nothing is blocked
@@ -177,6 +195,7 @@ func (a *applier) step(ctx context.Context, careful bool) (err error) {
 		return err
 	}
 	a.task.request = r
+	after()
 	return nil
 }
 
@@ -184,7 +203,7 @@ func (a *applier) step(ctx context.Context, careful bool) (err error) {
 func (a *applier) fail(ctx context.Context, r sink.Request, why error) {
 	a.log.Warn("request failed", "request", r.ID, "kind", r.Kind, "err", why, "hint", fault.HintOf(why))
 	if a.task != nil && a.task.request.ID == r.ID {
-		a.task = nil
+		a.endTask()
 	}
 	r.State, r.Error = sink.RequestFailed, why.Error()
 	if err := a.sink.Report(ctx, a.cp.Epoch, r); err != nil && !errors.Is(err, sink.ErrNoRequest) {
@@ -192,6 +211,17 @@ func (a *applier) fail(ctx context.Context, r sink.Request, why error) {
 		a.log.Debug("failure of a request not recorded", "request", r.ID, "err", err)
 	}
 }
+
+// endTask drops the request that is worked on, and pieces that were read for it.
+func (a *applier) endTask() {
+	if a.task != nil && a.task.resync != nil {
+		a.copy.untrack()
+		a.voidPiece()
+	}
+	a.task = nil
+}
+
+func isResync(r sink.Request) bool { return r.Kind == request.Resync }
 
 // badRequest says that a request can't be read.
 func badRequest(what string, err error) error {

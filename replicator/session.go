@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -105,6 +106,13 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 		return err
 	}
 	b.estimate(ctx, source, copies)
+	if err := b.findFresh(ctx, snk, cp, copies); err != nil {
+		return err
+	}
+	open, err := snk.Requests(ctx)
+	if err != nil {
+		return err
+	}
 	engine, err := mapping.NewEngine(m, mapping.Options{RejectLimit: b.RejectLimit, StopOnReject: b.RejectLimit == 0, Log: b.Log})
 	if err != nil {
 		return err
@@ -123,7 +131,7 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	}
 	a := &applier{
 		opts: b.Options, log: b.Log, engine: engine, sink: snk, stream: str, pulse: pulse,
-		copy: copies, pieces: newPieceExchange(), cp: cp, expect: cp.Heartbeat, landed: cp.Heartbeat.Token == "", position: cp.LSN,
+		copy: copies, pieces: newPieceExchange(), mapping: m, owed: slices.ContainsFunc(open, isResync), cp: cp, expect: cp.Heartbeat, landed: cp.Heartbeat.Token == "", position: cp.LSN,
 		carefulAt: &b.carefulAt, stuck: &b.stuck,
 	}
 	b.connected = true

@@ -61,7 +61,8 @@ func (s Slot) Usable(database string) error {
 	case s.Database != database:
 		return fault.Wrap(fault.Stop, drop, fmt.Errorf("slot %s belongs to database %s, not %s", s.Name, s.Database, database))
 	case s.Lost():
-		return fault.Wrap(fault.Stop, startOver(s.Name), &SlotLostError{Slot: s.Name, Reason: s.Invalidation})
+		lost := &SlotLostError{Slot: s.Name, Reason: s.Invalidation}
+		return outOfStep(&OutOfStepError{Reason: lost.Error(), Cause: lost})
 	}
 	return nil
 }

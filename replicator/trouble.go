@@ -61,6 +61,13 @@ func (a *applier) apply(ctx, work context.Context, group []*cdc.Transaction, p *
 		case errors.As(err, &gone) && missing < missingRetries:
 			missing++
 			continue
+		case p != nil && p.request.step != nil && fault.ClassOf(err) != fault.Retry:
+			// A request that fails never stops the stream.
+			if a.task != nil && a.task.resync == p.request.step.resync {
+				a.fail(work, a.task.request, err)
+			}
+			p, careful = nil, false
+			continue
 		case fault.TooLarge(err) && len(group) > 1:
 			return a.halves(ctx, work, group, p)
 		case getsStuck(err) && len(group) > 1 && !errors.As(err, &limit):

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/walbridge/walbridge/internal/cdc"
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
 )
 
@@ -125,7 +124,8 @@ func (e *PublicationAlteredError) Error() string {
 }
 
 func altered(name string, what []string) error {
-	return fault.Wrap(fault.Stop, startOver(name), &PublicationAlteredError{Publication: name, What: what})
+	other := &PublicationAlteredError{Publication: name, What: what}
+	return outOfStep(&OutOfStepError{Reason: other.Error(), Cause: other})
 }
 
 // mark is a heartbeat that waits for a look at the catalogs that shows all that

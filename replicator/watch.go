@@ -68,7 +68,7 @@ func (b *bridge) recheck(ctx context.Context, source *pgx.Conn, m *mapping.Mappi
 	if err != nil {
 		return err
 	}
-	if err := stillFilled(b.Name, now, dst); err != nil {
+	if err := stillFilled(now, dst); err != nil {
 		return err
 	}
 	if now.Schema.Fingerprint != m.Schema.Fingerprint {

@@ -14,6 +14,22 @@ type Query struct {
 	Waiting map[*Node][]Key
 	// Held asks for the keys of one page of held rows.
 	Held *HeldQuery
+	// Keys asks for one page of the keys that the target has.
+	Keys *KeyQuery
+}
+
+// KeyQuery asks for keys of a table's rows or, with Node, of the rows whose path
+// values are kept and which aren't gone. Entries of the bridge, where the table is
+// the audit log too, are left out.
+type KeyQuery struct {
+	Table *Table
+	Node  *Node
+	// Tenant, unless nil, leaves out the table's rows of other tenants.
+	Tenant *string
+	// After is the key behind which the page begins, nil for the first one. Keys
+	// are in an order of the target's own.
+	After *Key
+	Limit int
 }
 
 // HeldQuery chooses held rows of one table.
@@ -39,6 +55,10 @@ type Loaded struct {
 	// there are rows behind it.
 	Held     []Key
 	MoreHeld bool
+	// Keys is the page that Query.Keys asks for, in order; MoreKeys says that
+	// there are rows behind it.
+	Keys     []Key
+	MoreKeys bool
 }
 
 // Stored is what the target has for one key. A key that has nothing is not in

@@ -46,7 +46,8 @@ type Sink interface {
 
 	// Store replaces the identity part of the checkpoint row (Checkpoint.Origin)
 	// and its LSN outside any batch: the intent before a slot is made, its
-	// consistent point after. It returns ErrFenced under another epoch.
+	// consistent point after. A new incarnation has no heartbeat: the one of
+	// before is forgotten. It returns ErrFenced under another epoch.
 	Store(ctx context.Context, epoch int64, origin Origin, lsn cdc.LSN) error
 
 	// Renew prolongs the lease and records the state. It returns ErrFenced

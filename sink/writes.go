@@ -20,6 +20,10 @@ type Writes struct {
 	// Entries go to the audit table. Their ids are new; a duplicate is an error
 	// that stops the bridge and never a row to be skipped.
 	Entries []Entry
+	// Anew says that private rows are laid out under another mapping: the bridge's
+	// path values go, and its held rows of the mapping's tables keep their entries
+	// and lose their values, until they are read again.
+	Anew bool
 	// Copied records the progress of a first copy.
 	Copied []CopyProgress
 	// Requests record how far requests have come, or that they are done. One

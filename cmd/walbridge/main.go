@@ -43,6 +43,7 @@ type cli struct {
 	Verify   verifyCmd   `cmd:"" help:"Compare the target with the source while both are in use, and say or mend what differs."`
 	Held     heldCmd     `cmd:"" help:"List, retry or drop rows that could not be written."`
 	Skip     skipCmd     `cmd:"" help:"Pass one transaction that can't be applied: its rows are left out."`
+	Resync   resyncCmd   `cmd:"" help:"Have the bridge read the source again, all of it or one table or tenant, and bring the target in line."`
 	Teardown teardownCmd `cmd:"" help:"Drop the bridge's slot and publication at the source."`
 	Demo     demoCmd     `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`

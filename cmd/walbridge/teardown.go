@@ -105,7 +105,7 @@ func (c *teardownCmd) carryOut(ctx context.Context, a *app, plan *teardown.Plan,
 		err = errors.Join(json.NewEncoder(a.stdout).Encode(done), err)
 	}
 	if err == nil && done.Slot && !c.Target {
-		_, _ = fmt.Fprintf(a.stderr, "A later run of bridge %s stops and says how to copy again from the start, unless walbridge teardown --target makes the target forget it.\n", name)
+		_, _ = fmt.Fprintf(a.stderr, "A later run of bridge %s stops until walbridge resync is asked for, unless walbridge teardown --target makes the target forget it.\n", name)
 	}
 	return err
 }

@@ -34,6 +34,21 @@ type Request struct {
 	id     int64
 }
 
+// ErrNoBridge says that nobody takes requests up.
+var ErrNoBridge = errors.New("no bridge is at work")
+
+// noBridge is that with the bridge's name.
+type noBridge struct{ name string }
+
+func (e *noBridge) Error() string {
+	return fmt.Sprintf("no bridge called %q is at work, so the request was withdrawn", e.name)
+}
+
+func (e *noBridge) Is(target error) bool { return target == ErrNoBridge }
+
+// ID is the request's in walbridge.requests.
+func (r *Request) ID() int64 { return r.id }
+
 // Ask makes a request of the bridge. conn leads to the target; args become JSON.
 func Ask(ctx context.Context, conn *pgx.Conn, bridge, kind string, args any) (*Request, error) {
 	text, err := json.Marshal(args)
@@ -143,8 +158,7 @@ func (r *Request) leave(ctx context.Context, cause error) error {
 	case err != nil:
 		return fmt.Errorf("withdraw request %d: %w", r.id, err)
 	case cause == nil && withdrawn:
-		return fault.Errorf(fault.Stop, "start it with walbridge run, or look at what its log says is wrong; then ask again",
-			"no bridge called %q is at work, so the request was withdrawn", r.bridge)
+		return fault.Wrap(fault.Stop, "start it with walbridge run, or look at what its log says is wrong; then ask again", &noBridge{r.bridge})
 	case cause == nil:
 		return fault.Errorf(fault.Stop, "start it with walbridge run: it goes on where it stopped",
 			"the bridge has begun with the request and is not at work any more")

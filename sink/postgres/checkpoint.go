@@ -136,7 +136,9 @@ func (s *Sink) Acquire(ctx context.Context, holder string, lease time.Duration, 
 // Store replaces the origin and the LSN.
 func (s *Sink) Store(ctx context.Context, epoch int64, o sink.Origin, lsn cdc.LSN) error {
 	return s.update(ctx, "store checkpoint", epoch,
-		`incarnation = $3, system_id = $4, timeline = $5::int4, database = $6, slot = $7, fingerprint = $8, lsn = $9::pg_lsn, publication = $10`,
+		`incarnation = $3, system_id = $4, timeline = $5::int4, database = $6, slot = $7, fingerprint = $8, lsn = $9::pg_lsn, publication = $10,
+			heartbeat_token = CASE WHEN k.incarnation = $3 THEN k.heartbeat_token ELSE '' END,
+			heartbeat_lsn = CASE WHEN k.incarnation = $3 THEN k.heartbeat_lsn ELSE '0/0' END`,
 		arg(o.Incarnation), arg(o.SystemID), argInt(int64(o.Timeline)), arg(o.Database), arg(o.Slot), arg(o.Fingerprint), argLSN(lsn), arg(o.Publication))
 }
 

@@ -64,6 +64,13 @@ func (s *Sink) loads(q *sink.Query) (*sink.Loaded, []op, error) {
 	if q.Held != nil {
 		ops = append(ops, s.loadHeld(q.Held, l))
 	}
+	if q.Keys != nil {
+		o, err := s.loadKeys(q.Keys, l)
+		if err != nil {
+			return nil, nil, err
+		}
+		ops = append(ops, o)
+	}
 	ops = append(ops, s.loadPaths(q.Paths, l)...)
 	for node, keys := range q.Waiting {
 		o, err := s.loadWaiting(node, keys, l)

@@ -66,6 +66,7 @@ func (t *tx) apply(ctx context.Context, w *sink.Writes) error {
 		func(_ context.Context, w *sink.Writes) error { t.removeRefs("deleted", w.Unmark); return nil },
 		t.applyHold,
 		t.applyEntries,
+		t.applyAnew,
 		t.applyCopied,
 		t.applyRequests,
 	}

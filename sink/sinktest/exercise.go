@@ -77,6 +77,8 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"load sees what the batch has written", (*world).loadOwnWrites},
 		{"held rows come back as they were", (*world).heldRoundTrip},
 		{"held rows are found page by page", (*world).heldPages},
+		{"keys are found page by page", (*world).keys},
+		{"what another mapping has laid out is forgotten", (*world).anew},
 		{"a request is open until it ends", (*world).requests},
 		{"a request is done with the rows that it changed", (*world).requestDone},
 		{"a fenced writer can't touch a request", (*world).requestFenced},

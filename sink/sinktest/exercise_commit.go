@@ -68,6 +68,19 @@ func (w *world) checkpointRoundTrip() {
 	if got, err = i.s.Checkpoint(w.ctx); err != nil || got.State != "copying" || got.LeaseLeft < 2*time.Hour {
 		w.Fatalf("after Renew: %+v, %v", got, err)
 	}
+	// The heartbeat goes with the history that it came from.
+	for _, tt := range []struct {
+		incarnation string
+		want        sink.Heartbeat
+	}{{origin.Incarnation, progress.Heartbeat}, {"another", sink.Heartbeat{}}} {
+		origin.Incarnation = tt.incarnation
+		if err := i.s.Store(w.ctx, i.epoch, origin, progress.LSN); err != nil {
+			w.Fatalf("Store: %v", err)
+		}
+		if got, err = i.s.Checkpoint(w.ctx); err != nil || got.Heartbeat != tt.want {
+			w.Fatalf("after Store: %+v, %v, want the heartbeat %+v", got, err, tt.want)
+		}
+	}
 }
 
 func (w *world) lease() {

@@ -254,6 +254,9 @@ func (s *memorySink) Store(_ context.Context, epoch int64, origin sink.Origin, l
 	if err != nil {
 		return err
 	}
+	if c.Origin.Incarnation != origin.Incarnation {
+		c.Heartbeat = sink.Heartbeat{}
+	}
 	c.Origin, c.LSN, c.written = origin, lsn, s.m.now()
 	return nil
 }

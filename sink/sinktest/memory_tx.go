@@ -69,6 +69,9 @@ func (t *memoryTx) Load(_ context.Context, q *sink.Query) (*sink.Loaded, error) 
 		if q.Held != nil {
 			t.loadHeld(q.Held, l)
 		}
+		if q.Keys != nil {
+			t.loadKeys(q.Keys, l)
+		}
 		for node, keys := range q.Paths {
 			for _, k := range keys {
 				t.loadPath(l, node, k)
@@ -123,6 +126,36 @@ func (t *memoryTx) loadHeld(q *sink.HeldQuery, l *sink.Loaded) {
 	if l.MoreHeld = len(l.Held) > q.Limit; l.MoreHeld {
 		l.Held = l.Held[:q.Limit]
 	}
+}
+
+// loadKeys finds a page of keys, in the order of their bytes.
+func (t *memoryTx) loadKeys(q *sink.KeyQuery, l *sink.Loaded) {
+	var keys []sink.Key
+	if q.Node != nil {
+		for k, p := range t.data.paths.all() {
+			if k.bridge == t.s.name && k.table == q.Node.Name && !p.Gone {
+				keys = append(keys, k.key)
+			}
+		}
+	} else {
+		for k, r := range t.data.rows.all() {
+			if k.table == q.Table.FullName() && (q.Tenant == nil || r[q.Table.Columns[q.Table.Tenant].Name].Text == *q.Tenant) {
+				keys = append(keys, k.key)
+			}
+		}
+	}
+	slices.Sort(keys)
+	if q.After != nil {
+		n, found := slices.BinarySearch(keys, *q.After)
+		if found {
+			n++
+		}
+		keys = keys[n:]
+	}
+	if l.MoreKeys = len(keys) > q.Limit; l.MoreKeys {
+		keys = keys[:q.Limit]
+	}
+	l.Keys = keys
 }
 
 func (t *memoryTx) loadPath(l *sink.Loaded, node *sink.Node, k sink.Key) {

@@ -48,10 +48,28 @@ func (t *memoryTx) apply(w *sink.Writes) error {
 	if err := t.addEntries(w.Entries); err != nil {
 		return err
 	}
+	if w.Anew {
+		t.anew()
+	}
 	for _, c := range w.Copied {
 		t.data.copies.put(t.own(c.Source, ""), cloneCopy(c))
 	}
 	return t.putRequests(w.Requests)
+}
+
+// anew forgets what is laid out under another mapping.
+func (t *memoryTx) anew() {
+	for k := range t.data.paths.all() {
+		if k.bridge == t.s.name {
+			t.data.paths.remove(k)
+		}
+	}
+	for k, h := range t.data.held.all() {
+		if table := t.table(k); table != nil {
+			h.Row = make(cdc.Row, len(table.Columns))
+			t.data.held.put(k, h)
+		}
+	}
 }
 
 func (t *memoryTx) path(p *sink.PathWrite) error {

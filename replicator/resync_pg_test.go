@@ -1,0 +1,90 @@
+package replicator_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/request"
+	"github.com/walbridge/walbridge/replicator"
+)
+
+// compared waits for the end of a resync or a repair and returns what it has done.
+func (w *world) compared(id string) (p request.CompareProgress) {
+	w.t.Helper()
+	state, rest, _ := strings.Cut(w.ended(id), " | ")
+	text, why, _ := strings.Cut(rest, " | ")
+	if state != "done" {
+		w.t.Fatalf("the request has %s: %s", state, why)
+	}
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+// many fills the seed's tables up, so that a copy has several pieces.
+const many = `
+INSERT INTO conversations_contact (id, name, phone, additional_attributes, created_at, updated_at, provedor_id)
+  SELECT n, 'c' || n, n::text, '{}', now(), now(), 1 + n % 2 FROM generate_series(1000, 1299) n;
+INSERT INTO conversations_conversation (id, status, additional_attributes, created_at, updated_at, contact_id, inbox_id)
+  SELECT n, CASE WHEN n % 3 = 0 THEN 'closed' ELSE 'open' END, '{}', now(), now(), n, CASE WHEN n % 2 = 0 THEN 5 ELSE 6 END FROM generate_series(1000, 1299) n;
+INSERT INTO conversations_message (id, message_type, content, created_at, conversation_id, additional_attributes, is_from_customer, updated_at)
+  SELECT n, 'text', 'm' || n, now(), 1000 + n % 300, '{}', true, now() FROM generate_series(2000, 4999) n;
+SELECT setval('conversations_message_id_seq', 10000);
+`
+
+// harm changes the target in all the ways that a person or a fault may.
+const harm = `
+UPDATE messages SET content = 'forged' WHERE id IN (2001, 2500, 4999);
+UPDATE messages SET provedor_id = 9 WHERE id BETWEEN 2100 AND 2110;
+DELETE FROM messages WHERE id BETWEEN 3000 AND 3010 OR id = 2000;
+UPDATE conversations SET status = 'lost', ended_at = NULL WHERE id = 1002;
+UPDATE conversations SET ended_at = '2001-01-01' WHERE id = 1008;
+DELETE FROM contacts WHERE id = 1200;
+UPDATE walbridge.path_values SET vals[1] = '9' WHERE source = 'public.conversations_contact' AND key IN ('1001', '1003');
+DELETE FROM walbridge.path_values WHERE source = 'public.conversations_conversation' AND key = '1005';
+INSERT INTO walbridge.deleted (bridge, "table", key, lsn) VALUES ('walbridge', 'public.messages', '2002', '0/1');
+DELETE FROM walbridge.held WHERE "table" = 'public.contacts';
+UPDATE walbridge.checkpoint SET held_rows = held_rows - 1;
+DELETE FROM walbridge.deleted WHERE key = '3500';
+INSERT INTO messages (id, provedor_id, conversation_id, content, created_at) VALUES (900000, 1, 10, 'somebody else''s', now());
+`
+
+func TestResync_MendsWhatWasDoneToTheTarget(t *testing.T) {
+	t.Parallel()
+	w := newNioChat(t)
+	w.exec(seed, many)
+	w.tune = func(o *replicator.Options) { o.CopyRows = 400 }
+	r := w.start()
+	w.catchUp(r)
+	w.exec("DELETE FROM conversations_message WHERE id = 3500")
+	w.catchUp(r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, w.dst, harm)
+	before := w.rows("SELECT xmin FROM messages WHERE id IN (2003, 4000) ORDER BY id")
+	r = w.start()
+	w.catchUp(r)
+	stop := w.writer()
+	defer stop()
+	id := w.ask(request.Resync, "{}")
+	p := w.compared(id)
+	stop()
+	w.catchUp(r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.requireEqual()
+	w.want("the row of another writer", "SELECT content, (SELECT count(*) FROM walbridge.deleted WHERE key = '900000') FROM messages WHERE id = 900000", "somebody else's | 0")
+	w.want("rows that were right", "SELECT xmin FROM messages WHERE id IN (2003, 4000) ORDER BY id", before)
+	w.want("observed columns", "SELECT id, ended_at::date = '2001-01-01', ended_at IS NULL FROM conversations WHERE id IN (1002, 1008) ORDER BY id", "1002 | f | f\n1008 | t | f")
+	w.want("the mark of a deletion", "SELECT count(*) FROM walbridge.deleted WHERE key IN ('3500', '2002')", "1")
+	w.want("entries of the resync", "SELECT DISTINCT action FROM audit_logs WHERE details->>'request' = '"+id+"' ORDER BY 1",
+		"contact.copied\nconversation.copied\nmessage.copied")
+	if p.Foreign != 1 || p.Gone != 1 || p.Checked < 3600 || p.Written < 28 || p.Table != "" {
+		t.Errorf("the resync says %+v", p)
+	}
+}
