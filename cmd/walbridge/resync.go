@@ -30,7 +30,7 @@ never wrote are left alone, and counted. What the stream has observed (ended_at)
 Examples:
 
     walbridge resync --table messages
-    walbridge resync --tenant 7
+    walbridge resync --tenant 2
     walbridge resync
 
 A bridge that refuses to go on, because its slot was lost, a side was restored or the
