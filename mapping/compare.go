@@ -163,6 +163,9 @@ func (c *comparison) prefetch(ctx context.Context) error {
 			if b.Counters.Held > 0 && it.c.Op == cdc.Insert {
 				n.waiting[pathKey{s.Node, it.key}] = true
 			}
+			if it.c.Op == cdc.Insert {
+				n.next(s, it.in)
+			}
 		}
 		if s.Target == nil || c.PathsOnly || it.c.Op == cdc.Delete {
 			continue
@@ -280,7 +283,8 @@ func (v *version) same(next *version) bool {
 	return next.place == nowhere || equalRows(v.row, next.row)
 }
 
-// reaches reports whether the path values that l passes from row are there.
+// reaches reports whether the path values that l passes from row are known. Of a
+// row that others refer to and that never was there, nothing is.
 func (b *Batch) reaches(ctx context.Context, l *sink.Lookup, row cdc.Row) (bool, error) {
 	v := row[l.Column]
 	for _, step := range l.Steps {
@@ -288,7 +292,7 @@ func (b *Batch) reaches(ctx context.Context, l *sink.Lookup, row cdc.Row) (bool,
 			return true, nil
 		}
 		p, present, err := b.path(ctx, pathKey{step.Node, sink.Key(v.Text)})
-		if err != nil || !present {
+		if err != nil || !present || p.Gone && !slices.ContainsFunc(p.Values, func(v cdc.Value) bool { return v.Kind == cdc.Text }) {
 			return false, err
 		}
 		v = p.Values[step.Column]
@@ -309,62 +313,77 @@ func (c *comparison) gone(ctx context.Context, g *GoneRow) error {
 	}
 	ours := g.Ours || prev.deleted || prev.place == inHeld
 	if !ours && s.Node != nil && g.Source != "" {
-		_, present, err := b.path(ctx, pathKey{s.Node, g.Source})
+		p, present, err := b.path(ctx, pathKey{s.Node, g.Source})
 		if err != nil {
 			return err
 		}
-		ours = present
+		ours = present && !p.Gone // what others only refer to counts as gone, too
 	}
 	if !ours {
 		c.out.Foreign++
 		return nil
 	}
-	tenant := prev.tenant(t.Table)
-	if prev.deleted && t.OnDelete == Keep {
-		return c.kept(ctx, st)
+	if t.OnDelete == Keep {
+		return c.keep(ctx, st)
 	}
 	next := prev
-	if t.OnDelete == Keep {
-		next.deleted, st.deletedAt = true, c.Commit
-	} else {
-		next.place, next.deleted = nowhere, false
-		b.Counters.Dropped += int64(len(st.waiting))
-		st.waiting = nil
-	}
-	c.out.Gone++
-	c.out.count(tenant, TenantCompared{Gone: 1})
-	c.advance(step{item: c.nameless(prev.row), st: st, op: cdc.Delete, prev: prev, next: next})
+	next.place, next.deleted = nowhere, false
+	b.Counters.Dropped += int64(len(st.waiting))
+	st.waiting = nil
+	c.left(st, next)
 	return nil
 }
 
-// kept brings a row that stayed after its deletion in line with its parents, as
-// far as their path values are known.
-func (c *comparison) kept(ctx context.Context, st *rowState) error {
-	b, t := c.w.b, c.Source.Target
+// left takes over what becomes of a row that the source hasn't any more.
+func (c *comparison) left(st *rowState, next version) {
+	prev := st.now
+	c.out.Gone++
+	c.out.count(prev.tenant(c.Source.Target.Table), TenantCompared{Gone: 1})
+	c.advance(step{item: c.nameless(prev.row), st: st, op: cdc.Delete, prev: prev, next: next})
+}
+
+// keep marks a row that the source hasn't any more, and has it follow its parents.
+func (c *comparison) keep(ctx context.Context, st *rowState) error {
 	prev := st.now
 	next := prev
-	next.row = slices.Clone(prev.row)
+	if prev.place == inTable {
+		if err := c.follow(ctx, &next); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !prev.deleted:
+		next.deleted, st.deletedAt = true, c.Commit
+		c.left(st, next)
+	case !equalRows(prev.row, next.row):
+		c.written(c.Source.Target, &prev, &next)
+		c.advance(step{item: c.nameless(prev.row), st: st, op: cdc.Update, prev: prev, next: next})
+	}
+	return nil
+}
+
+// follow brings a row that stays after its deletion in line with its parents, as
+// far as their path values are known.
+func (c *comparison) follow(ctx context.Context, v *version) error {
+	b, t := c.w.b, c.Source.Target
 	for i := range t.Table.Derived {
 		d := &t.Table.Derived[i]
 		for j := range d.From {
-			known, err := b.reaches(ctx, &d.From[j], prev.row)
+			known, err := b.reaches(ctx, &d.From[j], v.row)
 			if err != nil || !known {
 				return err
 			}
 		}
 	}
+	next := *v
+	next.row = slices.Clone(v.row)
 	if err := b.derive(ctx, t.Table, next.row); err != nil {
 		return err
 	}
-	if equalRows(prev.row, next.row) {
-		return nil
-	}
 	t.settle(&next)
-	if next.place == nowhere { // the mapping holds no rows of this table
-		return nil
+	if next.place != nowhere { // else the mapping holds no rows of this table
+		*v = next
 	}
-	c.written(t, &prev, &next)
-	c.advance(step{item: c.nameless(prev.row), st: st, op: cdc.Update, prev: prev, next: next})
 	return nil
 }
 
