@@ -192,10 +192,10 @@ func problems(name string, src source, dst target) (list []error) {
 	switch {
 	case src.err != nil:
 	case src.slot == nil && started:
-		list = append(list, fault.Errorf(fault.Stop, "walbridge run says how to copy again from the start",
+		list = append(list, fault.Errorf(fault.Stop, "walbridge resync --no-wait, then walbridge run",
 			"slot %s is gone from the source; the changes since %s can't be had any more", name, dst.checkpoint.LSN))
 	case src.slot != nil && src.slot.Lost():
-		list = append(list, fault.Wrap(fault.Stop, "walbridge run says how to copy again from the start",
+		list = append(list, fault.Wrap(fault.Stop, "walbridge resync --no-wait, then walbridge run",
 			&replicator.SlotLostError{Slot: name, Reason: src.slot.Invalidation}))
 	}
 	return list
