@@ -80,8 +80,9 @@ type Options struct {
 type bridge struct {
 	*Options
 	holder    string
-	connected bool // a session has come as far as streaming
-	moved     bool // the last session has moved the checkpoint
+	epoch     int64 // the last that it has had, 0 before
+	connected bool  // a session has come as far as streaming
+	moved     bool  // the last session has moved the checkpoint
 	carefulAt cdc.LSN
 	stuck     stuck
 	// altered is what the pulse saw altered about the publication, for as long as

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -147,4 +148,47 @@ func TestGuard_IdleDatabaseRetainsNoWAL(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// While the target is locked nothing is applied and nothing confirmed, and the
+// source must not give up on the bridge for it.
+func TestGuard_KeepsTheWalsenderWhileTheTargetIsLocked(t *testing.T) {
+	t.Parallel()
+	locked := 3 * time.Second // beyond wal_sender_timeout
+	if d, err := time.ParseDuration(os.Getenv("WALBRIDGE_TEST_LOCKED")); err == nil {
+		locked = d
+	}
+	w := newNioChat(t)
+	w.exec(seed, moveIdentities, "ALTER SYSTEM SET wal_sender_timeout = '2s'", "SELECT pg_reload_conf()")
+	r := w.start()
+	w.catchUp(r)
+	lock := pgtest.Connect(t, w.dst)
+	if _, err := lock.Exec(t.Context(), "BEGIN; LOCK TABLE public.conversations IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	const replied = "SELECT pid || ' ' || extract(epoch FROM reply_time)::float8 FROM pg_stat_replication WHERE application_name = 'walbridge'"
+	read := func() (pid int, at float64) {
+		t.Helper()
+		if _, err := fmt.Sscan(pgtest.QueryValue(t, w.src, replied), &pid, &at); err != nil {
+			t.Fatal(err)
+		}
+		return pid, at
+	}
+	pid, begin := read()
+	w.exec("UPDATE conversations_conversation SET status = 'closed' WHERE id = 10")
+	pgtest.Eventually(t, "status for long enough", patience, func() bool {
+		now, at := read()
+		if now != pid {
+			t.Fatalf("walsender %d was replaced by %d", pid, now)
+		}
+		return at > begin+locked.Seconds()
+	})
+	if _, err := lock.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	w.catchUp(r)
+	w.want("applied after all", "SELECT status FROM public.conversations WHERE id = 10", "closed")
+	if now, _ := read(); now != pid {
+		t.Errorf("walsender %d was replaced by %d", pid, now)
+	}
 }

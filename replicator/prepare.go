@@ -204,12 +204,20 @@ func (b *bridge) acquire(ctx context.Context, source *pgx.Conn, snk sink.Sink) (
 	for {
 		cp, err := snk.Acquire(ctx, b.holder, b.Lease, false)
 		if errors.Is(err, sink.ErrStandby) {
+			if b.epoch != 0 && cp.Epoch > b.epoch {
+				// It was the one that writes, and has been replaced while it was
+				// frozen or cut off.
+				return cp, sink.ErrFenced
+			}
 			if cp.Holder != holder {
 				// Another standby was faster, and hasn't come to the slot yet.
 				idle, holder = 0, cp.Holder
 			} else if idle >= 2 {
 				cp, err = snk.Acquire(ctx, b.holder, b.Lease, true)
 			}
+		}
+		if err == nil {
+			b.epoch = cp.Epoch
 		}
 		if said && err == nil {
 			b.Log.Info("taking over as the one that writes", "epoch", cp.Epoch)

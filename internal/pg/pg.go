@@ -122,6 +122,11 @@ func Connect(ctx context.Context, url string, opts Options) (*pgx.Conn, error) {
 			_, err := conn.Exec(ctx, set).ReadAll()
 			return err
 		}
+		// A statement that was prepared under a name isn't there any more when a
+		// pooler gives the next transaction another session.
+		if cfg.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+			cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		}
 	} else {
 		maps.Copy(cfg.RuntimeParams, opts.settings())
 	}

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the integration tests and the demo need: a PostgreSQL server (14 or
-# newer) and, for the tests with a real Django, python3 with django and psycopg2.
+# newer), PgBouncer, and, for the tests with a real Django, python3 with django and
+# psycopg2.
 #
 #   internal/pgtest/install.sh
 #
@@ -19,11 +20,13 @@ have_server() {
 	done
 	return 1
 }
+have_pooler() { command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || [ -x /usr/local/sbin/pgbouncer ]; }
 # Debian's packages serve Debian's python3, which need not be the first in the PATH.
 have_python() { python3 -c "import $1" 2>/dev/null || /usr/bin/python3 -c "import $1" 2>/dev/null; }
 
 missing=
 have_server || missing="postgresql-15"
+have_pooler || missing="$missing pgbouncer"
 have_python django || missing="$missing python3-django"
 have_python psycopg2 || missing="$missing python3-psycopg2"
 [ -n "$missing" ] || exit 0
@@ -31,6 +34,7 @@ have_python psycopg2 || missing="$missing python3-psycopg2"
 by_hand() {
 	say "$1; install these yourself and run it again:"
 	have_server || say "  PostgreSQL server 14 or newer (initdb and postgres), found in the PATH or by TEST_POSTGRES_BIN=DIR"
+	have_pooler || say "  PgBouncer (pgbouncer)"
 	have_python django || say "  Django for python3 (pip install django)"
 	have_python psycopg2 || say "  psycopg2 for python3 (pip install psycopg2-binary)"
 	exit 1

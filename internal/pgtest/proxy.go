@@ -85,12 +85,14 @@ func ListenProxy(addr string) (*Proxy, error) {
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // URL is raw with the proxy's address in place of the server's.
-func (p *Proxy) URL(raw string) string {
+func (p *Proxy) URL(raw string) string { return withHost(raw, p.Addr()) }
+
+func withHost(raw, addr string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return raw
 	}
-	u.Host = p.Addr()
+	u.Host = addr
 	return u.String()
 }
 

@@ -31,20 +31,19 @@ import (
 )
 
 // settings of the session, beside those that package pg pins.
-var settings = map[string]string{
-	// A table that somebody has locked is a retryable 55P03 after this time; an
-	// unbounded wait would look like a hang and keep the checkpoint locked.
-	"lock_timeout": "10s",
-	// The transaction of an instance that was frozen (SIGSTOP, a suspended
-	// machine) must not keep its successor from the checkpoint row for ever.
-	// The frozen one then fails, which is right.
-	"idle_in_transaction_session_timeout": "60s",
-}
+//
+// A table that somebody has locked is a retryable 55P03 after lock_timeout; an
+// unbounded wait would look like a hang and keep the checkpoint locked. And the
+// transaction of an instance that was frozen (SIGSTOP, a suspended machine) must
+// not keep its successor from the checkpoint row for ever. The frozen one then
+// fails, which is right.
+const settings = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'"
 
-// pinLocal pins, for one transaction, what a pooler in transaction mode loses
-// between two of them.
+// pinLocal pins all settings for one transaction. Behind a pooler the session may
+// be another one each time, and what is set there for longer would stay with
+// whoever gets it next.
 const pinLocal = `SELECT pg_catalog.set_config(n, v, true) FROM (VALUES
-	('datestyle', 'ISO'), ('intervalstyle', 'postgres'), ('extra_float_digits', '3'), ('timezone', 'UTC'),
+	('client_encoding', 'UTF8'), ('datestyle', 'ISO'), ('intervalstyle', 'postgres'), ('extra_float_digits', '3'), ('timezone', 'UTC'),
 	('bytea_output', 'hex'), ('standard_conforming_strings', 'on'), ('synchronous_commit', 'on'),
 	('lock_timeout', '10s'), ('idle_in_transaction_session_timeout', '60s')) AS s(n, v)`
 
@@ -106,20 +105,34 @@ func (s *Sink) connect(ctx context.Context) error {
 		return nil
 	}
 	conn, err := pg.Connect(ctx, s.opts.URL, pg.Options{
-		Side: pg.Target, Application: s.name, InsecureTLS: s.opts.InsecureTLS, Settings: settings,
+		Side: pg.Target, Application: s.name, InsecureTLS: s.opts.InsecureTLS,
 	})
 	if err != nil {
 		return err
 	}
-	cfg := conn.Config()
-	s.pooled = cfg.Port == 6543 || cfg.Port == 6432 ||
-		cfg.DefaultQueryExecMode == pgx.QueryExecModeExec || cfg.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	if s.pooled, err = pooled(ctx, conn); err == nil && !s.pooled {
+		_, err = conn.PgConn().Exec(ctx, settings).ReadAll()
+	}
+	if err != nil {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
+		defer cancel()
+		_ = conn.Close(closing)
+		return fmt.Errorf("prepare the session at the target: %w", pg.Safe(err))
+	}
 	s.conn = conn.PgConn()
 	s.subject = make(map[*sink.Table]bool)
 	s.unmarked = make(map[*sink.Table]bool)
 	s.held, s.paths = growth{}, growth{}
 	s.log.DebugContext(ctx, "target connected")
 	return nil
+}
+
+// pooled reports whether there is a pooler between here and the server: it tells
+// its clients a key to cancel by of its own, and not the server's process id.
+func pooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var pid uint32
+	err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&pid)
+	return pid != conn.PgConn().PID(), err
 }
 
 // drop closes the connection without waiting for anybody. The server rolls back
@@ -155,10 +168,13 @@ func (s *Sink) idle() bool {
 }
 
 // query runs statements outside any batch: each pipeline is one implicit
-// transaction.
+// transaction, for which pinLocal holds as well.
 func (s *Sink) query(ctx context.Context, what string, ops ...op) error {
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
+	}
+	if s.pooled {
+		ops = append([]op{{sql: pinLocal}}, ops...)
 	}
 	if failed, err := s.run(ctx, ops); err != nil {
 		return fmt.Errorf("%s: %w", what, explain(failed, err))

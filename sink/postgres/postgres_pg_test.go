@@ -73,3 +73,16 @@ func TestReader(t *testing.T) {
 		}
 	})
 }
+
+// A pooler may give each transaction another session. Whatever relied on prepared
+// statements, temporary tables or locks of the one before would fail.
+func TestSink_BehindAPooler(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	pooler := pgtest.StartPooler(t, c, pgtest.Transaction)
+	sinktest.Exercise(t, func(t *testing.T) sinktest.Target {
+		_, admin := newDB(t, c)
+		url := pooler.URL(admin)
+		return sinktest.Postgres(t, admin, func(name string) sink.Sink { return open(t, url, name) })
+	})
+}

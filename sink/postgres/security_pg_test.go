@@ -101,8 +101,13 @@ func TestSink_StatisticsOfAnotherOwner(t *testing.T) {
 func TestSink_Pooled(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	url, admin := newDB(t, c)
-	b := newBridge(t, url+"&default_query_exec_mode=exec", admin)
+	_, admin := newDB(t, c)
+	pgtest.Exec(t, admin, `DO $$ BEGIN
+		EXECUTE format('ALTER DATABASE %I SET datestyle = ''SQL, DMY''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET intervalstyle = ''iso_8601''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET timezone = ''America/Sao_Paulo''', current_database());
+	END $$`)
+	b := newBridge(t, pgtest.StartPooler(t, c, pgtest.Transaction).URL(admin), admin)
 	times := &sink.Table{Schema: "public", Name: "times", Key: []int{0}, Tenant: 1,
 		Columns: []sink.Column{col("id", "int8"), {Name: "provedor_id", Type: typ("int8"), NotNull: true}, col("at", "timestamptz"), col("iv", "interval")}}
 	schema := chatSchema()
