@@ -147,7 +147,7 @@ func (a *applier) renew(ctx context.Context) error {
 // take works through what has arrived.
 func (a *applier) take(ctx, work context.Context) error {
 	var group []*cdc.Transaction
-	for _, it := range a.stream.Take(a.opts.BatchRows, a.opts.BatchBytes) {
+	for _, it := range a.stream.Take(a.bound(), a.opts.BatchBytes) {
 		switch {
 		case it.Tx == nil:
 			if len(group) == 0 && a.large == nil {
@@ -184,6 +184,14 @@ func (a *applier) take(ctx, work context.Context) error {
 		}
 	}
 	return a.apply(ctx, work, group, nil)
+}
+
+// bound is the most row changes of a batch.
+func (a *applier) bound() int {
+	if b, ok := a.sink.(sink.Bounded); ok {
+		return min(a.opts.BatchRows, b.Bound())
+	}
+	return a.opts.BatchRows
 }
 
 // replayed reports whether the target has tx already. It also watches for the

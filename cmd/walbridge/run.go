@@ -19,7 +19,6 @@ import (
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/replicator"
 	"github.com/walbridge/walbridge/sink"
-	"github.com/walbridge/walbridge/sink/postgres"
 )
 
 type runCmd struct {
@@ -40,7 +39,8 @@ this order. For NioChat two of them are enough:
     walbridge run
 
 Without WALBRIDGE_SOURCE_URL, DATABASE_URL is used; without WALBRIDGE_TARGET_URL,
-SUPABASE_DB_URL. Secrets can stand in files: WALBRIDGE_SOURCE_URL_FILE=/run/secrets/source.
+SUPABASE_DB_URL, else the project's API: SUPABASE_URL with SUPABASE_SECRET_KEY or
+SUPABASE_SERVICE_ROLE_KEY. Secrets can stand in files: WALBRIDGE_SOURCE_URL_FILE=/run/secrets/source.
 
 Wait until the target has everything, for a deployment script:
 
@@ -145,7 +145,6 @@ func (c *runCmd) ended(ctx context.Context, state *status.State, log *slog.Logge
 
 // options translates the settings.
 func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.State, log *slog.Logger) replicator.Options {
-	target := cfg.Target.URL.Reveal()
 	return replicator.Options{
 		Name:              cfg.Name,
 		SourceURL:         cfg.Source.URL.Reveal(),
@@ -153,17 +152,10 @@ func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.S
 		File:              file,
 		Compile:           compileOptions(cfg),
 		OpenSink: func(ctx context.Context) (sink.Sink, error) {
-			return postgres.Open(ctx, sinkOptions(cfg), log)
+			return openSink(ctx, cfg, log)
 		},
 		TargetCatalog: func(ctx context.Context, tables []pg.TableName) (*pg.Catalog, error) {
-			opts := cfg.TargetOptions()
-			opts.Application = "walbridge catalog"
-			conn, err := pg.Connect(ctx, target, opts)
-			if err != nil {
-				return nil, err
-			}
-			defer conn.Close(context.WithoutCancel(ctx))
-			return pg.ReadCatalog(ctx, conn, tables)
+			return targetCatalog(ctx, cfg, tables)
 		},
 		Status:    state,
 		Log:       log,
@@ -175,12 +167,23 @@ func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.S
 		BatchRows:   cfg.Batch.Rows,
 		BatchBytes:  cfg.Batch.Bytes.Bytes(),
 		QueueBytes:  cfg.Queue.Bytes.Bytes(),
-		CopyRows:    cfg.Copy.Rows,
+		CopyRows:    copyRows(cfg),
 		QuietCopy:   cfg.Copy.Realtime == "pause",
 		RejectLimit: cfg.Reject.Limit,
 		Manual:      cfg.Prepare == "manual",
 		Once:        c.Once,
 	}
+}
+
+// apiCopyRows is the most that a piece of the first copy has over the API, where
+// it has to be written within the time of one request.
+const apiCopyRows = 2000
+
+func copyRows(cfg *config.Config) int {
+	if cfg.ByAPI() {
+		return min(cfg.Copy.Rows, apiCopyRows)
+	}
+	return cfg.Copy.Rows
 }
 
 func compileOptions(cfg *config.Config) mapping.CompileOptions {

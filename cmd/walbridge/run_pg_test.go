@@ -15,6 +15,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/demo"
 	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/postgrest"
 )
 
 // patience ends a test that hangs; nothing is measured against it.
@@ -59,6 +60,9 @@ func TestScripts_Postgres(t *testing.T) {
 			env.Setenv("WALBRIDGE_LISTEN", "off")
 			env.Setenv("WALBRIDGE_NAME", name)
 			env.Setenv("LISTEN", listen)
+			if strings.HasPrefix(name, "api_") {
+				withAPI(t, cluster, name+"_target", env)
+			}
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -96,6 +100,18 @@ func TestScripts_Postgres(t *testing.T) {
 			},
 		},
 	})
+}
+
+// withAPI leaves a script nothing of its target but the API of a Supabase project.
+func withAPI(t *testing.T, cluster *pgtest.Cluster, db string, env *testscript.Env) {
+	api, url := postgrest.Start(t, cluster, db, postgrest.Options{})
+	keys := api.Keys()
+	env.Setenv("WALBRIDGE_TARGET_URL", "")
+	env.Setenv("SUPABASE_URL", url)
+	env.Setenv("SUPABASE_SECRET_KEY", keys.Secret)
+	env.Setenv("LEGACY_KEY", keys.ServiceRole)
+	env.Setenv("ANON_KEY", keys.Anon)
+	env.Setenv("PUBLISHABLE_KEY", keys.Publishable)
 }
 
 func ready(t *testing.T, address, want string) error {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/walbridge/walbridge/internal/config"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
@@ -60,6 +62,10 @@ alerts of dashboards, and Realtime. Tables that are there keep their rights, pol
 and row security, with notes about what leaks. The columns' types are taken from the
 source, so both databases have to be reachable.
 
+Where the bridge writes over Supabase's API it needs no role: the SQL makes a function
+that only the service's key may call. It is printed without a look at the target, unless
+--admin-url-file names a URL of its database, which also gives the SQL for tenants.
+
 Example:
 
     walbridge schema target > target.sql
@@ -110,12 +116,18 @@ func (c *schemaTargetCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer source.Close(context.WithoutCancel(ctx))
-	target, err := connect(ctx, cfg, pg.Target, "walbridge schema")
-	if err != nil {
-		return err
+	var target *pgx.Conn
+	if !cfg.ByAPI() || c.Apply { // over the API nothing can be made
+		if target, err = connect(ctx, cfg, pg.Target, "walbridge schema"); err != nil {
+			return err
+		}
+		defer target.Close(context.WithoutCancel(ctx))
 	}
-	defer target.Close(context.WithoutCancel(ctx))
-	s, err := schema.Target(ctx, source, target, sinkOptions(cfg), opts)
+	script := schema.Target
+	if cfg.ForAPI() {
+		script = schema.API
+	}
+	s, err := script(ctx, source, target, sinkOptions(cfg), opts)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,6 @@ import (
 	"github.com/walbridge/walbridge/internal/status/web"
 	"github.com/walbridge/walbridge/internal/survey"
 	"github.com/walbridge/walbridge/sink"
-	"github.com/walbridge/walbridge/sink/postgres"
 )
 
 type statusCmd struct {
@@ -127,7 +126,7 @@ func (k *asker) ask(ctx context.Context) (n status.Snapshot, whose string, err e
 			return connect(ctx, k.cfg, pg.Source, "walbridge status")
 		},
 		OpenTarget: func(ctx context.Context) (sink.Sink, error) {
-			return postgres.Open(ctx, sinkOptions(k.cfg), k.log)
+			return openSink(ctx, k.cfg, k.log)
 		},
 	})
 	if err != nil {

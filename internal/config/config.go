@@ -33,6 +33,10 @@ type Config struct {
 	// from says, for each setting that was given, where: the name of the
 	// variable, or the file's place.
 	from map[string]string `yaml:"-"`
+	// api says that the target's URL is only an administrator's.
+	api bool `yaml:"-"`
+	// files are the secrets that stand in files.
+	files map[string]string `yaml:"-"`
 }
 
 // Source is the application's database.
@@ -51,11 +55,11 @@ type Target struct {
 	InsecureTLS bool   `yaml:"insecure_tls" help:"Says that the network to the target is trusted, so that a connection without sslmode=verify-full is neither warned about nor, in plain text, refused."`
 }
 
-// Supabase is access by the API, for a sink that this version doesn't have. The
-// settings are read so that the error can name what to set instead.
+// Supabase is access by the project's API, where there is no URL of its database.
 type Supabase struct {
-	URL string `yaml:"url" env:"SUPABASE_URL" help:"Address of the project's API. This version doesn't write through the API; set target.url."`
-	Key Secret `yaml:"key" env:"SUPABASE_SERVICE_ROLE_KEY SUPABASE_SECRET_KEY" help:"Key for the API. This version doesn't write through the API; set target.url."`
+	URL     string `yaml:"url" env:"SUPABASE_URL" help:"Address of the project, https://<project>.supabase.co. Without target.url the bridge writes through its API (PostgREST)."`
+	Key     Secret `yaml:"key" env:"SUPABASE_SERVICE_ROLE_KEY SUPABASE_SECRET_KEY" help:"Key for the API: a secret key (sb_secret_…) or the legacy service_role key. In a file it is read again when the API refuses it, so that it can be changed under a running bridge."`
+	MaxBody Size   `yaml:"max_body" min:"64KiB" help:"Most bytes of one request to the API. A gateway that refuses a request for its size makes the bridge send smaller ones by itself."`
 }
 
 // Audit says what becomes an audit entry.
@@ -110,17 +114,18 @@ type Mapping struct {
 // Default returns the settings of a bridge that was given none.
 func Default() *Config {
 	return &Config{
-		Name:    "walbridge",
-		Source:  Source{Heartbeat: Duration(10 * time.Second), WarnRetained: 1 << 30, AlarmRetained: 10 << 30},
-		Listen:  "127.0.0.1:8787",
-		Prepare: "auto",
-		Audit:   Audit{Enabled: true, Values: "changed", MaxValue: 8 << 10},
-		Batch:   Batch{Rows: 10_000, Bytes: 4 << 20},
-		Queue:   Queue{Bytes: 4 << 20},
-		Copy:    Copy{Rows: 10_000, Realtime: "pause"},
-		Lease:   Duration(4 * time.Second),
-		Reject:  Reject{Limit: 1000},
-		Memory:  Memory{Limit: 48 << 20},
-		Log:     Log{Level: "info", Format: "auto"},
+		Name:     "walbridge",
+		Supabase: Supabase{MaxBody: 1 << 20},
+		Source:   Source{Heartbeat: Duration(10 * time.Second), WarnRetained: 1 << 30, AlarmRetained: 10 << 30},
+		Listen:   "127.0.0.1:8787",
+		Prepare:  "auto",
+		Audit:    Audit{Enabled: true, Values: "changed", MaxValue: 8 << 10},
+		Batch:    Batch{Rows: 10_000, Bytes: 4 << 20},
+		Queue:    Queue{Bytes: 4 << 20},
+		Copy:     Copy{Rows: 10_000, Realtime: "pause"},
+		Lease:    Duration(4 * time.Second),
+		Reject:   Reject{Limit: 1000},
+		Memory:   Memory{Limit: 48 << 20},
+		Log:      Log{Level: "info", Format: "auto"},
 	}
 }

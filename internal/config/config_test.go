@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -31,7 +32,7 @@ func TestLoad_Files(t *testing.T) {
 		Source: config.Source{URL: config.NewSecret("postgres://app:hunter2@127.0.0.1:5432/niochat"), Heartbeat: config.Duration(90 * time.Second), InsecureTLS: true,
 			WarnRetained: 1 << 30, AlarmRetained: 10 << 30},
 		Target:   config.Target{URL: config.NewSecret("postgres://postgres:hunter2@127.0.0.1:5433/postgres"), InsecureTLS: true},
-		Supabase: config.Supabase{URL: "https://ref.supabase.co", Key: config.NewSecret("hunter2")},
+		Supabase: config.Supabase{URL: "https://ref.supabase.co", Key: config.NewSecret("hunter2"), MaxBody: 256 << 10},
 		Listen:   "0.0.0.0:9000", Prepare: "manual", OnDelete: "keep",
 		Audit:  config.Audit{Values: "all", Unchanged: true, MaxValue: 16384},
 		Batch:  config.Batch{Rows: 500, Bytes: 1 << 20},
@@ -207,6 +208,33 @@ func TestLoad_Warnings(t *testing.T) {
 	}
 }
 
+// token is a legacy key with a signature that nobody checks here.
+func token(payload string) string {
+	return "eyJhbGciOiJIUzI1NiJ9." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".hunter2"
+}
+
+// A key in a file is read again, so that it can be changed under a running bridge.
+func TestAPIKey_File(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "key")
+	write := func(key string) {
+		if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("sb_secret_one")
+	c, err := config.Load(config.Input{Environ: []string{"SUPABASE_URL=https://x.supabase.co", "SUPABASE_SECRET_KEY_FILE=" + path}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"sb_secret_one", "sb_secret_two"} {
+		write(want)
+		if got, err := c.APIKey(); err != nil || got != want {
+			t.Errorf("APIKey() = %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
 func TestRequire(t *testing.T) {
 	t.Parallel()
 	const good = "postgres://app:hunter2@127.0.0.1:5432/"
@@ -218,8 +246,17 @@ func TestRequire(t *testing.T) {
 		{"both", []string{"DATABASE_URL=" + good + "a", "SUPABASE_DB_URL=" + good + "b"}, ""},
 		{"no source", []string{"SUPABASE_DB_URL=" + good + "b"}, "no source: set WALBRIDGE_SOURCE_URL"},
 		{"no target", []string{"DATABASE_URL=" + good + "a"}, "no target: set WALBRIDGE_TARGET_URL"},
-		{"rest only", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co", "SUPABASE_SECRET_KEY=hunter2"},
-			"the REST sink is not in this version; set WALBRIDGE_TARGET_URL"},
+		{"the API", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co", "SUPABASE_SECRET_KEY=sb_secret_hunter2"}, ""},
+		{"the API with a legacy key", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co/", "SUPABASE_SERVICE_ROLE_KEY=" + token(`{"role":"service_role","exp":4102444800}`)}, ""},
+		{"the database before the API", []string{"DATABASE_URL=" + good + "a", "SUPABASE_DB_URL=" + good + "b", "SUPABASE_SECRET_KEY=hunter2"}, ""},
+		{"no key", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co"}, "no key: set SUPABASE_SECRET_KEY"},
+		{"no address", []string{"DATABASE_URL=" + good + "a", "SUPABASE_SECRET_KEY=sb_secret_hunter2"}, "no address: set SUPABASE_URL"},
+		{"plain http", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=http://x.supabase.co", "SUPABASE_SECRET_KEY=sb_secret_hunter2"}, "plain http"},
+		{"more than an address", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co/rest/v1", "SUPABASE_SECRET_KEY=sb_secret_hunter2"}, "more than a scheme and a host"},
+		{"no key at all", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co", "SUPABASE_SECRET_KEY=hunter2"}, "neither a secret key"},
+		{"a publishable key", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co", "SUPABASE_SECRET_KEY=sb_publishable_hunter2"}, "a publishable one"},
+		{"an anonymous key", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co", "SUPABASE_SECRET_KEY=" + token(`{"role":"anon"}`)}, "not that of service_role"},
+		{"an expired key", []string{"DATABASE_URL=" + good + "a", "SUPABASE_URL=https://x.supabase.co", "SUPABASE_SECRET_KEY=" + token(`{"role":"service_role","exp":1577836800}`)}, "expired on 2020-01-01"},
 		{"same database", []string{"DATABASE_URL=" + good + "a", "SUPABASE_DB_URL=" + good + "a"}, "source and target are the same database"},
 		{"malformed source", []string{"DATABASE_URL=hunter2", "SUPABASE_DB_URL=" + good + "b"}, "DATABASE_URL: read source URL: it has no scheme"},
 		{"malformed target", []string{"DATABASE_URL=" + good + "a", "WALBRIDGE_TARGET_URL=postgres://hunter2/"}, "WALBRIDGE_TARGET_URL: read target URL: it has no database"},

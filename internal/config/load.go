@@ -37,7 +37,7 @@ func Load(in Input) (*Config, error) {
 	}
 	c := Default()
 	c.Mapping = in.Mapping
-	c.from = map[string]string{}
+	c.from, c.files = map[string]string{}, map[string]string{}
 
 	given := map[string]bool{} // keys that the file sets
 	if path != "" {
@@ -99,6 +99,9 @@ func (c *Config) readEnvironment(env map[string]string, given map[string]bool) e
 				err = fmt.Errorf("%s %w", name, err)
 			}
 			c.from[s.Key] = name
+			if s.Secret && strings.HasSuffix(name, "_FILE") {
+				c.files[s.Key] = env[name]
+			}
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -153,6 +156,7 @@ func (c *Config) UseAdmin(side pg.Side, flag, path string) error {
 	if err != nil {
 		return fault.Wrap(fault.Config, "the file holds one URL and nothing else", fmt.Errorf("%s: %w", flag, err))
 	}
+	c.api = c.api || side == pg.Target && c.ByAPI()
 	url := map[pg.Side]*Secret{pg.Source: &c.Source.URL, pg.Target: &c.Target.URL}[side]
 	*url = NewSecret(text)
 	c.from[side.String()+".url"] = flag

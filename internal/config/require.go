@@ -18,17 +18,18 @@ func (c *Config) RequireSource() (pg.Endpoint, error) {
 	return c.inspect(c.Source.URL, c.SourceOptions())
 }
 
-// RequireTarget does the same for the target.
+// RequireTarget does the same for the target. One that is reached over the API has
+// no endpoint.
 func (c *Config) RequireTarget() (pg.Endpoint, error) {
 	const hint = "export WALBRIDGE_TARGET_URL=postgres://user:password@host:5432/postgres"
 	switch {
 	case !c.Target.URL.IsZero():
 		return c.inspect(c.Target.URL, c.TargetOptions())
-	case c.Supabase.URL != "" || !c.Supabase.Key.IsZero():
-		return pg.Endpoint{}, fault.Errorf(fault.Config, hint, "the REST sink is not in this version; set WALBRIDGE_TARGET_URL")
+	case c.ByAPI():
+		return pg.Endpoint{}, c.requireAPI()
 	}
 	return pg.Endpoint{}, fault.Errorf(fault.Config, hint,
-		"no target: set WALBRIDGE_TARGET_URL, or SUPABASE_DB_URL, to the Supabase project's database")
+		"no target: set WALBRIDGE_TARGET_URL, or SUPABASE_DB_URL, to the Supabase project's database, or SUPABASE_URL and SUPABASE_SECRET_KEY")
 }
 
 // RequireBoth checks source and target, and that they are two databases: a

@@ -233,36 +233,3 @@ func (s *Sink) tableNotes(ctx context.Context, tables []compared, role string) (
 	}
 	return notes, nil
 }
-
-// PrivateScript returns the statements that make the private schema and the tables
-// that are missing, without a role of the bridge's own; the texts of all that a
-// sink may run there over a Session; and the roles of the API that there are.
-func PrivateScript(ctx context.Context, opts Options, schema *sink.Schema) (script []pg.Statement, texts []*Template, api []string, err error) {
-	s := &Sink{opts: opts, name: opts.Name, log: slog.New(slog.DiscardHandler)}
-	if err := s.connect(ctx); err != nil {
-		return nil, nil, nil, err
-	}
-	defer s.drop(ctx)
-	has, _, err := s.inspectPrivate(ctx)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	tables, err := s.compareTables(ctx, schema)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	alerts, err := s.missingAlerts(ctx, schema)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	for _, role := range apiRoles {
-		if _, ok := has["role "+role]; ok {
-			api = append(api, role)
-		}
-	}
-	return slices.Concat(
-		privateScript(s.name, schema, has),
-		tableScript(tables),
-		about("Alerts for conversations that stay open: the bridge raises them through a function.", alerts...),
-	), s.Statements(schema), api, nil
-}

@@ -198,16 +198,28 @@ func (s *Sink) missingAlerts(ctx context.Context, schema *sink.Schema) ([]string
 		has[r[0].Text] = r[0]
 	}
 	var missing []string
-	add := func(name string, sql ...string) {
-		if _, ok := has[name]; !ok {
-			missing = append(missing, sql...)
+	for _, o := range alertObjects(a, revoke) {
+		if _, ok := has[o.name]; !ok {
+			missing = append(missing, o.sql...)
 		}
 	}
+	return missing, nil
+}
+
+// madeTogether are the statements that make one relation.
+type madeTogether struct {
+	name string // schema-qualified, unquoted
+	sql  []string
+}
+
+func alertObjects(a *sink.Alerts, revoke string) []madeTogether {
+	index := indexName(relName{a.Of.Schema, a.Of.Name}, []string{"open"})
 	r := alertNames(a)
 	closed := func(table string) []string {
 		return []string{"ALTER TABLE " + table + " ENABLE ROW LEVEL SECURITY", "REVOKE ALL ON TABLE " + table + " FROM " + revoke}
 	}
-	add(a.Schema+"."+a.Name, append([]string{r.Replace(`CREATE TABLE IF NOT EXISTS {alerts} (
+	return []madeTogether{
+		{a.Schema + "." + a.Name, append([]string{r.Replace(`CREATE TABLE IF NOT EXISTS {alerts} (
 	id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	{tenant} {tenant_type} NOT NULL,
 	conversation_id {key_type} NOT NULL,
@@ -216,13 +228,13 @@ func (s *Sink) missingAlerts(ctx context.Context, schema *sink.Schema) ([]string
 	raised_at timestamptz NOT NULL DEFAULT now(),
 	UNIQUE (conversation_id, kind, episode_start)
 )`),
-		fmt.Sprintf(r.Replace("CREATE INDEX IF NOT EXISTS %s ON {alerts} ({tenant}, raised_at)"), pg.Quote(indexName(relName{a.Schema, a.Name}, []string{"tenant"}))),
-		fmt.Sprintf("DO $$ BEGIN EXECUTE pg_catalog.format('REVOKE ALL ON SEQUENCE %%s FROM %s', pg_catalog.pg_get_serial_sequence(%s, 'id')); END $$", strings.ReplaceAll(revoke, "%", "%%"), pg.QuoteLiteral(pg.Quote(a.Schema, a.Name)))},
-		closed(pg.Quote(a.Schema, a.Name))...)...)
-	add(a.Schema+"."+a.ThresholdTable(), append([]string{r.Replace(`CREATE TABLE IF NOT EXISTS {thresholds} (
+			fmt.Sprintf(r.Replace("CREATE INDEX IF NOT EXISTS %s ON {alerts} ({tenant}, raised_at)"), pg.Quote(indexName(relName{a.Schema, a.Name}, []string{"tenant"}))),
+			fmt.Sprintf("DO $$ BEGIN EXECUTE pg_catalog.format('REVOKE ALL ON SEQUENCE %%s FROM %s', pg_catalog.pg_get_serial_sequence(%s, 'id')); END $$", strings.ReplaceAll(revoke, "%", "%%"), pg.QuoteLiteral(pg.Quote(a.Schema, a.Name)))},
+			closed(pg.Quote(a.Schema, a.Name))...)},
+		{a.Schema + "." + a.ThresholdTable(), append([]string{r.Replace(`CREATE TABLE IF NOT EXISTS {thresholds} (
 	{tenant} {tenant_type} PRIMARY KEY,
 	open_for interval NOT NULL CHECK (open_for > '0')
-)`)}, closed(pg.Quote(a.Schema, a.ThresholdTable()))...)...)
-	add(a.Of.Schema+"."+index, fmt.Sprintf(r.Replace("CREATE INDEX IF NOT EXISTS %s ON {of} (({own_start})) WHERE {own_open}"), pg.Quote(index)))
-	return missing, nil
+)`)}, closed(pg.Quote(a.Schema, a.ThresholdTable()))...)},
+		{a.Of.Schema + "." + index, []string{fmt.Sprintf(r.Replace("CREATE INDEX IF NOT EXISTS %s ON {of} (({own_start})) WHERE {own_open}"), pg.Quote(index))}},
+	}
 }

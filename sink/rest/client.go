@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/walbridge/walbridge/internal/config"
 	"github.com/walbridge/walbridge/internal/fault"
 )
 
@@ -46,7 +47,7 @@ type client struct {
 }
 
 func newClient(opts Options) (*client, error) {
-	base, err := CheckURL(opts.URL)
+	base, err := config.CheckProjectURL(opts.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func newClient(opts Options) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the API key: %w", err)
 	}
-	if err := CheckKey(key); err != nil {
+	if err := config.CheckAPIKey(key); err != nil {
 		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -74,46 +75,6 @@ func newClient(opts Options) (*client, error) {
 	}, nil
 }
 
-// CheckURL reads a project's URL. Plain HTTP is for the loopback interface only: it
-// would show the key to whoever is on the way.
-func CheckURL(text string) (*url.URL, error) {
-	const hint = "export SUPABASE_URL=https://<project>.supabase.co"
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, fault.Errorf(fault.Config, hint, "the project's URL can't be read")
-	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return nil, fault.Errorf(fault.Config, hint, "the project's URL has more than a scheme and a host")
-	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fault.Errorf(fault.Config, hint, "the project's URL is plain http, which would show the key on its way to %s", u.Hostname())
-	}
-	return u, nil
-}
-
-// CheckKey refuses keys that can't be the service's.
-func CheckKey(key string) error {
-	const hint = "take the secret key (sb_secret_…) or the legacy service_role key: Project settings, API keys"
-	switch {
-	case key == "" || strings.ContainsAny(key, " \t\r\n"):
-		return fault.Errorf(fault.Config, hint, "the API key is empty or has blanks in it")
-	case strings.HasPrefix(key, "sb_publishable_"):
-		return fault.Errorf(fault.Config, hint, "the API key is a publishable one, which may not write")
-	case strings.HasPrefix(key, "sb_secret_"):
-		return nil
-	}
-	claims, ok := readToken(key)
-	switch {
-	case !ok:
-		return fault.Errorf(fault.Config, hint, "the API key is neither a secret key (sb_secret_…) nor a legacy key")
-	case claims.Role != "service_role":
-		return fault.Errorf(fault.Config, hint, "the API key is that of the role %q, which may not write", claims.Role)
-	case claims.Exp != 0 && time.Now().Unix() > claims.Exp:
-		return fault.Errorf(fault.Config, hint, "the API key expired on %s", time.Unix(claims.Exp, 0).UTC().Format(time.DateOnly))
-	}
-	return nil
-}
-
 // call sends body and returns the reply's. final marks a request whose effect
 // stays: when no answer comes, nobody knows whether it has any.
 func (c *client) call(ctx context.Context, body []byte, final bool) ([]byte, error) {
@@ -122,7 +83,7 @@ func (c *client) call(ctx context.Context, body []byte, final bool) ([]byte, err
 		return reply, err
 	}
 	key, e := c.key()
-	if e != nil || key == c.now || CheckKey(key) != nil {
+	if e != nil || key == c.now || config.CheckAPIKey(key) != nil {
 		return nil, err
 	}
 	c.now, c.notBefore = key, time.Time{}

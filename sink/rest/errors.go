@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,23 +98,4 @@ func isCode(s string) bool {
 		}
 	}
 	return true
-}
-
-// claims are those of a legacy key.
-type claims struct {
-	Role string `json:"role"`
-	Exp  int64  `json:"exp"`
-}
-
-// readToken reads a token's payload, without checking its signature.
-func readToken(key string) (c claims, ok bool) {
-	parts := strings.Split(key, ".")
-	if len(parts) != 3 {
-		return c, false
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return c, false
-	}
-	return c, json.Unmarshal(payload, &c) == nil
 }

@@ -1,13 +1,12 @@
 package rest
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/walbridge/walbridge/internal/pg"
-	"github.com/walbridge/walbridge/sink"
 	"github.com/walbridge/walbridge/sink/postgres"
 )
 
@@ -145,13 +144,13 @@ func ownStatements() []*postgres.Template {
 	return []*postgres.Template{plain(keepLease), plain(clearStage), plain(putStage), plain(countStatements)}
 }
 
-// Script returns what a bridge called name needs at the target beside what it
-// needs over a connection: the function, and its statements. api are the roles of
-// the API that are kept from it.
-func Script(name string, texts []*postgres.Template, api []string) []pg.Statement {
-	list := about("For the API: the statements that the bridge may run, by name, and a place for what doesn't fit into one request.", tables...)
+// Script returns the statements that make a target ready for the API: those of a,
+// which is for the bridge called name, and the function with its statements.
+func Script(name string, a *postgres.APIScript) []pg.Statement {
+	list := append(slices.Clone(a.Statements),
+		about("For the API: the statements that the bridge may run, by name, and a place for what doesn't fit into one request.", tables...)...)
 	var values []string
-	for _, t := range append(texts, ownStatements()...) {
+	for _, t := range append(a.Templates, ownStatements()...) {
 		lists := "NULL"
 		if len(t.Lists) > 0 {
 			rows := make([]string, len(t.Lists))
@@ -167,7 +166,7 @@ func Script(name string, texts []*postgres.Template, api []string) []pg.Statemen
 		values = append(values, fmt.Sprintf("(%s, %s, %s, %s)", pg.QuoteLiteral(name), pg.QuoteLiteral(statementID(t)), literals(parts), lists))
 	}
 	from := "PUBLIC"
-	for _, role := range api {
+	for _, role := range a.Outsiders {
 		from += ", " + pg.Quote(role)
 	}
 	list = append(list, pg.Statement{SQL: "INSERT INTO walbridge.statements (bridge, id, parts, lists) VALUES\n" + strings.Join(values, ",\n") +
@@ -229,14 +228,4 @@ func parameters(sql string) string {
 		b.WriteByte(c)
 	}
 	return b.String()
-}
-
-// Prepare returns all statements that make a target ready for the API, as
-// somebody runs them who may.
-func Prepare(ctx context.Context, opts postgres.Options, schema *sink.Schema) ([]pg.Statement, error) {
-	statements, texts, api, err := postgres.PrivateScript(ctx, opts, schema)
-	if err != nil {
-		return nil, err
-	}
-	return append(statements, Script(opts.Name, texts, api)...), nil
 }
