@@ -246,7 +246,11 @@ func (b *Batch) load(ctx context.Context, q *sink.Query) error {
 				continue
 			}
 			stored, ok := got.Rows[t][k]
-			b.remember(s, k, newRowState(s, k, stored, ok))
+			st, err := newRowState(s, k, stored, ok)
+			if err != nil {
+				return err
+			}
+			b.remember(s, k, st)
 		}
 	}
 	for n, rows := range got.Paths {

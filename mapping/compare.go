@@ -251,6 +251,9 @@ func (c *comparison) written(t *Target, prev, next *version) {
 // advance takes a version over. Its entry is made when the path values have been
 // settled, too.
 func (c *comparison) advance(s step) {
+	if s.prev.incomplete() && s.item.key != "" {
+		c.w.b.cov.Settled(c.Source, s.item.key)
+	}
 	c.w.adopt(s.st, s.next)
 	if c.w.b.careful {
 		c.w.steps = append(c.w.steps, s)

@@ -57,6 +57,9 @@ func (u *unit) resolve() {
 		return
 	}
 	u.routes(tenant, u.t.tenant)
+	if tenant.derived && u.t.withoutTenant == Drop {
+		u.c.add(u.t.tenantAt, "write without_tenant: hold", "rows whose tenant comes over a path can't be dropped: a change elsewhere may give them one, and nothing would be left of them")
+	}
 	// Behind the key, where a reader expects it.
 	n := 0
 	for n < len(u.columns) && u.partOfKey(u.columns[n]) {

@@ -197,7 +197,7 @@ func (w *work) pathChanged(p *pathChange) []change {
 }
 
 // appendValue writes a value for the log: as text or null, a large one as its
-// size and hash.
+// size and hash, and for one that the bridge never had that it is unknown.
 func (b *Batch) appendValue(buf []byte, v cdc.Value) []byte {
 	limit := b.e.m.Audit.MaxValue
 	if v.Kind == cdc.Text && limit > 0 && len(v.Text) > limit {
@@ -205,6 +205,9 @@ func (b *Batch) appendValue(buf []byte, v cdc.Value) []byte {
 		buf = strconv.AppendInt(append(buf, `{"bytes":`...), int64(len(v.Text)), 10)
 		buf = append(buf, `,"sha256":"`...)
 		return append(hex.AppendEncode(buf, sum[:]), `"}`...)
+	}
+	if v.Kind == cdc.Unchanged {
+		return append(buf, `{"unknown":true}`...)
 	}
 	return appendNullable(buf, v)
 }

@@ -30,10 +30,12 @@ type Coverage interface {
 	// Skipped records that transaction xid touched a row that isn't covered.
 	// Truncated says that it touched every row of s instead.
 	Skipped(xid uint32, s *Source, key sink.Key, truncated bool)
-	// Reread asks for a row to be read again from the source, because the
-	// stream left out a value that the target doesn't have either. It stops
-	// being covered.
+	// Reread asks for a row to be read from the source, because transaction xid
+	// left out a value that the target doesn't have either. It stops being
+	// covered; the stream goes on to change what there is of it.
 	Reread(xid uint32, s *Source, key sink.Key)
+	// Settled takes that back: the row is whole now, or gone. It is covered.
+	Settled(s *Source, key sink.Key)
 }
 
 // everything is the Coverage of a bridge that has copied all it has to.
@@ -42,6 +44,7 @@ type everything struct{}
 func (everything) Covers(uint32, *Source, sink.Key) bool      { return true }
 func (everything) Skipped(uint32, *Source, sink.Key, bool)    {}
 func (everything) Reread(xid uint32, s *Source, key sink.Key) {}
+func (everything) Settled(*Source, sink.Key)                  {}
 
 // Options of an Engine.
 type Options struct {

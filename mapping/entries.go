@@ -71,10 +71,10 @@ func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 	d := draft{Commit: w.t.Commit, Seq: s.item.c.Ordinal, Action: action, User: w.user(s), Time: w.t.Time}
 	var few [2]cdc.Value
 	tenants := few[:0]
-	if last.place != inHeld {
+	if !last.waits(t.Table) {
 		tenants = withTenant(tenants, final)
 	}
-	if s.prev.place == inTable {
+	if s.prev.place == inTable || s.prev.incomplete() {
 		if from := s.prev.tenant(t.Table); from != s.next.tenant(t.Table) || s.st.now.place == nowhere {
 			tenants = withTenant(tenants, from)
 		}
@@ -83,7 +83,7 @@ func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 		tenants = withTenant(withTenant(tenants, m.From), m.To)
 	}
 	// A row that is held no longer brings along the entries that waited for it.
-	if len(s.st.waiting) > 0 && s.st.now.place == inTable {
+	if len(s.st.waiting) > 0 && s.st.now.place != nowhere && !s.st.now.waits(t.Table) {
 		if err := w.b.emitWaiting(s.st.waiting, s.st.now.tenant(t.Table)); err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 	for _, tenant := range tenants {
 		w.b.emit(&d, tenant.Text)
 	}
-	if last.place == inHeld && s.st.now.place == inHeld {
+	if last.waits(t.Table) && s.st.now.waits(t.Table) {
 		return w.wait(ctx, s.st, d, tenants)
 	}
 	return nil

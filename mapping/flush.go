@@ -17,7 +17,9 @@ func (b *Batch) Flush(ctx context.Context) error {
 	w := newWriter(b)
 	b.flushPaths(w)
 	for _, st := range b.touched {
-		w.transition(st, st.was, st.now)
+		if err := w.transition(st, st.was, st.now); err != nil {
+			return err
+		}
 		st.settled()
 	}
 	b.touched = b.touched[:0]
@@ -75,7 +77,7 @@ func (w *writer) table(s *Source) *tableSets {
 }
 
 // transition notes what takes a row from one version to another.
-func (w *writer) transition(st *rowState, was, now version) {
+func (w *writer) transition(st *rowState, was, now version) error {
 	t := st.source.Target
 	ts := w.table(st.source)
 	ref := sink.Ref{Table: t.Table, Key: st.key, LSN: st.since}
@@ -103,8 +105,12 @@ func (w *writer) transition(st *rowState, was, now version) {
 			ts.change(t.Table, was.row, now.row)
 		}
 	case inHeld:
+		row, code, err := now.stored(t.Table)
+		if err != nil {
+			return err
+		}
 		w.out.Hold = append(w.out.Hold, sink.HeldRow{
-			Table: t.Table, Key: st.key, Row: now.row, Reason: now.reason, Code: now.code, Since: st.since, Waiting: st.waiting,
+			Table: t.Table, Key: st.key, Row: row, Reason: now.reason, Code: code, Since: st.since, Waiting: st.waiting,
 		})
 	}
 	switch {
@@ -121,6 +127,7 @@ func (w *writer) transition(st *rowState, was, now version) {
 	if now.place == inHeld {
 		w.b.Counters.Held++
 	}
+	return nil
 }
 
 func (w *writer) keyRow(st *rowState) cdc.Row {
@@ -329,8 +336,10 @@ func (b *Batch) writeAlone(ctx context.Context, st *rowState, v version) error {
 	w := newWriter(b)
 	now := st.now
 	st.now = v
-	w.transition(st, st.was, v)
-	err := w.apply(ctx)
+	err := w.transition(st, st.was, v)
+	if err == nil {
+		err = w.apply(ctx)
+	}
 	st.now = now
 	if err != nil {
 		b.Counters = counters

@@ -31,7 +31,7 @@ type HeldCounts struct {
 	Released int64
 	// Refused were refused again, by SQLSTATE.
 	Refused map[string]int64
-	// Waiting still have no tenant.
+	// Waiting still have no tenant, or lack values that are being read.
 	Waiting int64
 	// Dropped were given up.
 	Dropped int64
@@ -58,6 +58,10 @@ func (b *Batch) RetryHeld(ctx context.Context, p *HeldPage) (*HeldCounts, error)
 	}
 	n := &HeldCounts{Refused: map[string]int64{}}
 	for _, st := range states {
+		if st.now.incomplete() {
+			n.Waiting++
+			continue
+		}
 		next, err := b.resolved(ctx, st)
 		if err == nil {
 			err = b.retry(ctx, p, st, next, n)
@@ -101,6 +105,10 @@ func (b *Batch) DropHeld(ctx context.Context, p *HeldPage) (*HeldCounts, error) 
 	}
 	n := &HeldCounts{Refused: map[string]int64{}}
 	for _, st := range states {
+		if st.now.incomplete() { // it would come back as soon as it has been read
+			n.Waiting++
+			continue
+		}
 		now, err := b.resolved(ctx, st)
 		if err == nil {
 			err = b.giveUp(p, st, now)

@@ -24,6 +24,7 @@ type notebook struct {
 	inbox, note  *Source
 	notes        *sink.Table
 	relations    map[*Source]*cdc.Relation
+	cov          Coverage // nil for everything
 	cp           sink.Checkpoint
 	ordinal, xid uint32
 }
@@ -79,7 +80,11 @@ func (n *notebook) change(op cdc.Op, s *Source, values ...any) cdc.Change {
 	c := cdc.Change{Op: op, Ordinal: n.ordinal, Relation: n.relations[s]}
 	row := make(cdc.Row, len(s.Inputs))
 	for i, v := range values {
-		if v != nil {
+		switch v := v.(type) {
+		case nil:
+		case cdc.Value:
+			row[i] = v
+		default:
 			row[i] = cdc.TextValue(fmt.Sprint(v))
 		}
 	}
@@ -98,7 +103,7 @@ func (n *notebook) batch(careful bool, lsn cdc.LSN, f func(*Batch) error) error 
 		return err
 	}
 	defer func() { _ = tx.Rollback(n.Context()) }()
-	b := n.engine.Begin(tx, BatchOptions{Incarnation: incarnation, Counters: n.cp.Counters, Careful: careful})
+	b := n.engine.Begin(tx, BatchOptions{Coverage: n.cov, Incarnation: incarnation, Counters: n.cp.Counters, Careful: careful})
 	if err := f(b); err != nil {
 		return err
 	}

@@ -108,6 +108,14 @@ func (b *Batch) takeNew(ctx context.Context, p *Piece) error {
 			return err
 		}
 	}
+	for _, st := range w.released {
+		if st.now.place != inTable {
+			continue
+		}
+		if err := b.emitHeld(st, st.now.tenant(p.Source.Target.Table)); err != nil {
+			return err
+		}
+	}
 	_, _, err := w.move(ctx)
 	return err
 }
@@ -152,25 +160,33 @@ func (w *work) copyRow(ctx context.Context, p *Piece, it *item, initial cdc.Row)
 	}
 	row, err := w.b.build(ctx, p.Source, it.in, nil, p.Time)
 	if err != nil {
-		if errors.Is(err, errIncomplete) {
-			return errors.New("a row that was read from the source lacks a value")
-		}
 		return err
+	}
+	if missing(row) {
+		return errors.New("a row that was read from the source lacks a value")
 	}
 	n := 0
 	for i := range t.Columns {
-		if t.Columns[i].Observed != nil {
-			row[i] = initial[n]
-			n++
+		if t.Columns[i].Observed == nil {
+			continue
 		}
+		if row[i] = initial[n]; st.now.incomplete() {
+			row[i] = st.now.row[i] // the stream has seen what happened
+		}
+		n++
 	}
 	next := version{row: row}
 	if t.settle(&next) {
 		w.b.Counters.Dropped++
-		return nil
+		if st.now.place != inHeld {
+			return nil
+		}
 	}
 	if next.place == inTable {
 		p.count(row[t.Table.Tenant].Text, 1)
+	}
+	if len(st.waiting) > 0 {
+		w.released = append(w.released, st)
 	}
 	if w.b.careful {
 		w.advance(step{item: it, st: st, op: cdc.Insert, prev: st.now, next: next, quiet: true})

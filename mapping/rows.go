@@ -2,7 +2,10 @@ package mapping
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +30,61 @@ type version struct {
 	row     cdc.Row
 	reason  sink.HeldReason
 	code    string
+}
+
+// incomplete reports whether the row is held because it lacks values. Those are
+// of kind Unchanged in it: there is a value, and nobody here knows it.
+func (v *version) incomplete() bool { return v.place == inHeld && v.reason == sink.HeldIncomplete }
+
+// waits reports whether entries wait with the row. Those of an incomplete one
+// don't: its tenant is known.
+func (v *version) waits(t *sink.Table) bool {
+	return v.place == inHeld && !(v.incomplete() && v.tenant(t).Kind == cdc.Text)
+}
+
+// stored is a held row as the sink keeps it: null for what is missing, whose names
+// go into its code.
+func (v *version) stored(t *sink.Table) (row cdc.Row, code string, err error) {
+	if !v.incomplete() {
+		return v.row, v.code, nil
+	}
+	row = slices.Clone(v.row)
+	var names []string
+	for i := range row {
+		if row[i].Kind == cdc.Unchanged {
+			row[i] = cdc.Value{}
+			names = append(names, t.Columns[i].Name)
+		}
+	}
+	text, err := json.Marshal(names)
+	if err != nil {
+		return nil, "", fmt.Errorf("name missing values: %w", err)
+	}
+	return row, string(text), nil
+}
+
+// restored is the version that the sink keeps as h.
+func restored(t *sink.Table, h *sink.HeldRow) (version, error) {
+	v := version{place: inHeld, row: h.Row, reason: h.Reason, code: h.Code}
+	if !v.incomplete() {
+		return v, nil
+	}
+	var names []string
+	if err := json.Unmarshal([]byte(h.Code), &names); err != nil {
+		return version{}, fmt.Errorf("missing values of a held row of %s: %w", t.FullName(), err)
+	}
+	v.row, v.code = slices.Clone(h.Row), ""
+	for i := range v.row {
+		if slices.Contains(names, t.Columns[i].Name) {
+			v.row[i] = cdc.Value{Kind: cdc.Unchanged}
+		}
+	}
+	return v, nil
+}
+
+// missing reports whether a row lacks values.
+func missing(row cdc.Row) bool {
+	return slices.ContainsFunc(row, func(v cdc.Value) bool { return v.Kind == cdc.Unchanged })
 }
 
 func (v *version) tenant(t *sink.Table) cdc.Value {
@@ -54,14 +112,17 @@ type rowState struct {
 	deletedAt cdc.LSN
 }
 
-func newRowState(s *Source, key sink.Key, stored sink.Stored, ok bool) *rowState {
+func newRowState(s *Source, key sink.Key, stored sink.Stored, ok bool) (*rowState, error) {
 	st := &rowState{source: s, key: key}
 	if !ok {
-		return st
+		return st, nil
 	}
 	switch {
 	case stored.Held != nil:
-		st.was = version{place: inHeld, row: stored.Held.Row, reason: stored.Held.Reason, code: stored.Held.Code}
+		var err error
+		if st.was, err = restored(s.Target.Table, stored.Held); err != nil {
+			return nil, err
+		}
 		st.waiting = stored.Held.Waiting
 		st.since = stored.Held.Since
 		// A row beside it is another writer's. It must not stay under its tenant.
@@ -71,15 +132,16 @@ func newRowState(s *Source, key sink.Key, stored sink.Stored, ok bool) *rowState
 	}
 	st.was.deleted, st.deletedAt = stored.Deleted, stored.DeletedAt
 	st.now = st.was
-	return st
+	return st, nil
 }
 
-// errIncomplete says that a change leaves out a value that the target doesn't
-// have either; the row must be read from the source.
+// errIncomplete says that a change leaves out a value of a path that the target
+// doesn't have either.
 var errIncomplete = errors.New("a value was left out by the stream and isn't at the target")
 
 // build makes the target row of a change from its inputs. before is the row as
-// it was, nil if there was none.
+// it was, nil if there was none. What the stream has left out and the row of
+// before hasn't got stays missing.
 func (b *Batch) build(ctx context.Context, s *Source, in, before cdc.Row, at time.Time) (cdc.Row, error) {
 	t := s.Target
 	for i := range in {
@@ -127,7 +189,7 @@ func (c *Column) value(in, before cdc.Row, i int) (cdc.Value, error) {
 	case unchanged == 0:
 		return c.own(in)
 	case before == nil:
-		return cdc.Value{}, errIncomplete
+		return cdc.Value{Kind: cdc.Unchanged}, nil
 	case unchanged == len(c.Own):
 		return before[i], nil
 	case c.Convert == nil && in[c.Own[0]].Kind != cdc.Null:
@@ -137,7 +199,7 @@ func (c *Column) value(in, before cdc.Row, i int) (cdc.Value, error) {
 		}
 		return in[c.Own[0]], nil
 	default:
-		return cdc.Value{}, errIncomplete
+		return cdc.Value{Kind: cdc.Unchanged}, nil
 	}
 }
 
@@ -162,31 +224,19 @@ func formatTime(t time.Time, typ string) string {
 	return s
 }
 
-// tenantless reports whether the row's own columns say that it has no tenant.
-func (t *Target) tenantless(in cdc.Row) bool {
-	c := &t.Columns[t.Table.Tenant]
-	if c.Derived || c.Convert != nil || c.Const != nil {
-		return false
-	}
-	for _, j := range c.Own {
-		if in[j].Kind != cdc.Null {
-			return false
-		}
-	}
-	return true
-}
-
 // settle decides where a row belongs by its tenant.
 func (t *Target) settle(v *version) (dropped bool) {
 	v.reason, v.code = "", ""
-	if v.row[t.Table.Tenant].Kind == cdc.Text {
-		v.place = inTable
-		return false
-	}
-	if t.WithoutTenant == Drop {
+	switch tenant := v.row[t.Table.Tenant].Kind; {
+	case tenant == cdc.Null && t.WithoutTenant == Drop:
 		v.place = nowhere
 		return true
+	case missing(v.row):
+		v.place, v.reason = inHeld, sink.HeldIncomplete
+	case tenant == cdc.Text:
+		v.place = inTable
+	default:
+		v.place, v.reason = inHeld, sink.HeldTenant
 	}
-	v.place, v.reason = inHeld, sink.HeldTenant
 	return false
 }

@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -135,13 +134,10 @@ func (w *work) skipRow(ctx context.Context, it *item, s *Skipped) error {
 	}
 	if it.c.Op != cdc.Delete {
 		row, err := w.b.build(ctx, it.source, it.in, before, w.t.Time)
-		switch {
-		case errors.Is(err, errIncomplete):
-		case err != nil:
+		if err != nil {
 			return err
-		default:
-			tenants = withTenant(tenants, row[t.Table.Tenant])
 		}
+		tenants = withTenant(tenants, row[t.Table.Tenant])
 	}
 	for _, v := range tenants {
 		if s.Tenants[v.Text] == nil {

@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -21,6 +20,8 @@ type work struct {
 	paths   []pathChange
 	// truncated are the tables that a TRUNCATE emptied, with the rows it hit.
 	truncated []truncation
+	// released are rows of a piece that entries wait with.
+	released []*rowState
 }
 
 // item is a change of a followed table, taken apart.
@@ -99,26 +100,46 @@ func (b *Batch) takeApart(txs []*cdc.Transaction) ([]work, error) {
 }
 
 // sortOut finds the changes of rows that aren't covered.
-func (w *work) sortOut() {
+func (w *work) sortOut(ctx context.Context) (err error) {
 	for i := range w.items {
 		it := &w.items[i]
 		if it.c.Op == cdc.Truncate {
 			w.b.cov.Skipped(w.t.XID, it.source, "", true)
 			continue
 		}
-		it.skip = w.skip(it.source, it.key)
-		if it.old != nil {
-			it.skipOld = w.skip(it.source, it.oldKey)
+		if it.skip, err = w.skip(ctx, it.source, it.key, it.in); err != nil {
+			return err
+		}
+		if it.old == nil {
+			continue
+		}
+		if it.skipOld, err = w.skip(ctx, it.source, it.oldKey, it.old); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-func (w *work) skip(s *Source, key sink.Key) bool {
+// skip reports whether a change is left to the piece that the row is read with. A
+// row of which the target has a part, and lacks the rest, is kept up to date all
+// the same: its changes make entries, and one of them may bring the rest.
+func (w *work) skip(ctx context.Context, s *Source, key sink.Key, in cdc.Row) (bool, error) {
 	if w.b.cov.Covers(w.t.XID, s, key) {
-		return false
+		return false, nil
 	}
 	w.b.cov.Skipped(w.t.XID, s, key, false)
-	return true
+	if s.Target == nil || !w.b.mayBeHeld() {
+		return true, nil
+	}
+	k, err := s.Target.targetKey(in)
+	if err != nil {
+		return false, err
+	}
+	st, err := w.b.row(ctx, s, k)
+	if err != nil {
+		return false, err
+	}
+	return !st.now.incomplete(), nil
 }
 
 // read takes the inputs and keys out of a row change.
@@ -149,7 +170,9 @@ func (it *item) read(b *Batch, bd *binding) {
 
 // pathPass brings the path values to the end of the transaction.
 func (w *work) pathPass(ctx context.Context) error {
-	w.sortOut()
+	if err := w.sortOut(ctx); err != nil {
+		return err
+	}
 	return w.walkPaths(ctx)
 }
 
@@ -330,7 +353,10 @@ func (w *work) upsert(ctx context.Context, it *item) error {
 		st.waiting = waiting
 	}
 	if carried != nil {
-		before, prev.place = carried.row, carried.place
+		before, prev.place, prev.reason = carried.row, carried.place, carried.reason
+		if prev.place == nowhere {
+			before = nil // one that was dropped; only this batch still has it
+		}
 	}
 	return w.write(ctx, it, st, prev, before)
 }
@@ -338,13 +364,6 @@ func (w *work) upsert(ctx context.Context, it *item) error {
 // write builds the new version of a row and takes it over.
 func (w *work) write(ctx context.Context, it *item, st *rowState, prev version, before cdc.Row) error {
 	row, err := w.b.build(ctx, it.source, it.in, before, w.t.Time)
-	if errors.Is(err, errIncomplete) {
-		if t := it.source.Target; t.WithoutTenant == Drop && prev.place == nowhere && t.tenantless(it.in) {
-			return nil // it would be read again only to be dropped
-		}
-		w.b.cov.Reread(w.t.XID, it.source, it.key)
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -355,7 +374,14 @@ func (w *work) write(ctx context.Context, it *item, st *rowState, prev version, 
 	if prev.place == nowhere && prev.row != nil && st.was.place != nowhere && it.source.Target.OnDelete == Delete {
 		st.replaced = true
 	}
-	w.advance(step{item: it, st: st, op: it.c.Op, prev: version{place: prev.place, deleted: prev.deleted, row: before}, next: next})
+	switch {
+	case next.incomplete():
+		w.b.cov.Reread(w.t.XID, it.source, it.key)
+	case st.now.incomplete():
+		w.b.cov.Settled(it.source, it.key)
+	}
+	prev.row = before
+	w.advance(step{item: it, st: st, op: it.c.Op, prev: prev, next: next})
 	return nil
 }
 
@@ -375,6 +401,9 @@ func (w *work) remove(ctx context.Context, it *item, in cdc.Row, moved bool) err
 	switch {
 	case prev.place == nowhere && !st.unknown:
 		return nil // it never had a tenant, or is gone already
+	case prev.incomplete():
+		// What it lacks can't be had any more, so that there is no row to keep.
+		w.letGo(it, st, &next, moved)
 	case it.source.Target.OnDelete == Keep && !moved:
 		next.deleted = true
 		st.deletedAt = w.t.Commit
@@ -385,6 +414,19 @@ func (w *work) remove(ctx context.Context, it *item, in cdc.Row, moved bool) err
 	}
 	w.advance(step{item: it, st: st, op: cdc.Delete, prev: prev, next: next, quiet: moved})
 	return nil
+}
+
+// letGo ends an incomplete row, whose source row is gone or has another key.
+func (w *work) letGo(it *item, st *rowState, next *version, moved bool) {
+	key := it.key
+	if moved {
+		key = it.oldKey
+	} else if it.source.Target.OnDelete == Keep {
+		w.b.Counters.Dropped++
+	}
+	w.b.cov.Settled(it.source, key)
+	*next = version{row: next.row}
+	st.waiting = nil
 }
 
 // truncate empties the target table, or marks its rows, at this point of the
@@ -398,15 +440,25 @@ func (w *work) truncate(ctx context.Context, it *item) error {
 	if err := w.b.Flush(ctx); err != nil {
 		return err
 	}
+	incomplete, err := w.truncateIncomplete(ctx, it)
+	if err != nil {
+		return err
+	}
 	t := it.source.Target
 	moved, err := w.b.tx.Truncate(ctx, &sink.Truncate{Table: t.Table, Keep: t.OnDelete == Keep, LSN: w.t.Commit})
 	if err != nil {
 		return err
 	}
-	for _, m := range moved {
+	for i := range moved {
+		m := &moved[i]
 		if m.From.IsNull() && t.OnDelete != Keep {
 			w.b.Counters.Held -= m.Rows
 		}
+		m.Rows += incomplete[m.From]
+		delete(incomplete, m.From)
+	}
+	for tenant, n := range incomplete {
+		moved = append(moved, sink.Moved{Table: t.Table, From: tenant, To: tenant, Rows: n})
 	}
 	if t.OnDelete != Keep {
 		for _, st := range w.b.rows[it.source] {
@@ -421,6 +473,43 @@ func (w *work) truncate(ctx context.Context, it *item) error {
 	delete(w.b.rows, it.source)
 	w.truncated = append(w.truncated, truncation{item: it, moved: moved})
 	return nil
+}
+
+// truncateIncomplete ends the incomplete rows of a table before the others, and
+// counts them by tenant.
+func (w *work) truncateIncomplete(ctx context.Context, it *item) (counts map[cdc.Value]int64, err error) {
+	if !w.b.mayBeHeld() {
+		return nil, nil
+	}
+	t := it.source.Target
+	counts = map[cdc.Value]int64{}
+	q := &sink.HeldQuery{Table: t.Table, Reason: sink.HeldIncomplete, Limit: releasePage}
+	for more := true; more; {
+		var keys []sink.Key
+		if keys, more, err = w.b.HeldKeys(ctx, q); err != nil {
+			return nil, err
+		}
+		if err := w.b.load(ctx, &sink.Query{Rows: map[*sink.Table][]sink.Key{t.Table: keys}}); err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			st := w.b.rows[it.source][k]
+			if v := st.now.tenant(t.Table); v.Kind == cdc.Text {
+				counts[v]++
+			}
+			if t.OnDelete == Keep {
+				w.b.Counters.Dropped++
+			}
+			w.adopt(st, version{row: st.now.row})
+			st.waiting = nil
+		}
+		if err := w.b.Flush(ctx); err != nil {
+			return nil, err
+		}
+	}
+	// None of them has to be read any more.
+	w.b.cov.Skipped(w.t.XID, it.source, "", true)
+	return counts, nil
 }
 
 // truncatePaths marks all path values of a source as those of rows that are gone.

@@ -260,6 +260,7 @@ func (a *applier) begin(ctx context.Context, careful bool) (sink.Tx, *mapping.Ba
 	if err != nil {
 		return nil, nil, err
 	}
+	a.copy.begin()
 	return tx, a.engine.Begin(tx, mapping.BatchOptions{
 		Coverage: a.copy, Incarnation: a.cp.Origin.Incarnation, Counters: a.cp.Counters, Careful: careful,
 	}), nil

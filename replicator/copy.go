@@ -32,6 +32,9 @@ type copyState struct {
 	lost bool
 	// changed are tables whose progress must be stored with the next commit.
 	changed map[*tableCopy]bool
+	rereads rereads
+	// storing is the table whose progress a piece of this batch stores.
+	storing *tableCopy
 }
 
 // tableCopy is the progress of one table.
@@ -60,7 +63,7 @@ type touch struct {
 }
 
 func newCopyState(m *mapping.Mapping, stored []sink.CopyProgress) (*copyState, error) {
-	c := &copyState{by: map[*mapping.Source]*tableCopy{}, changed: map[*tableCopy]bool{}}
+	c := &copyState{by: map[*mapping.Source]*tableCopy{}, changed: map[*tableCopy]bool{}, rereads: rereads{}}
 	progress := map[string]sink.CopyProgress{}
 	for _, p := range stored {
 		progress[p.Source] = p
@@ -102,7 +105,7 @@ func (c *copyState) active() bool { return c.open > 0 }
 func (c *copyState) Covers(xid uint32, s *mapping.Source, key sink.Key) bool {
 	t := c.by[s]
 	t.meet(key)
-	covered := c.open == 0 || !t.pending[key] && (t.p.Done || t.reached(key))
+	covered := c.open == 0 && len(c.rereads) == 0 || !c.isPending(t, key) && (t.p.Done || t.reached(key))
 	if covered && c.tracking {
 		c.touch(touch{xid: xid, source: s, key: key})
 	}
@@ -164,19 +167,13 @@ func (t *tableCopy) reached(key sink.Key) bool { return inRange(t.source, key, t
 
 // Skipped implements mapping.Coverage.
 func (c *copyState) Skipped(xid uint32, s *mapping.Source, key sink.Key, truncated bool) {
-	if t := c.by[s]; truncated && !c.tracking && t.p.Done && len(t.pending) == 0 {
-		return
+	if t := c.by[s]; truncated {
+		if !c.tracking && t.p.Done && len(t.pending) == 0 && len(c.rereads[t]) == 0 {
+			return
+		}
+		c.emptied(t)
 	}
 	c.touch(touch{xid: xid, source: s, key: key, all: truncated})
-}
-
-// Reread implements mapping.Coverage.
-func (c *copyState) Reread(xid uint32, s *mapping.Source, key sink.Key) {
-	t := c.by[s]
-	t.pending[key] = true
-	c.changed[t] = true
-	c.touch(touch{xid: xid, source: s, key: key})
-	c.count()
 }
 
 // unsettled splits the touches by what snap sees: keys of s that it may show as
@@ -245,11 +242,8 @@ func (c *copyState) take(p *pieceRead) (*taken, bool) {
 	if all || c.lost {
 		return nil, false // emptied since: read the whole piece again
 	}
-	k := &taken{progress: t.p, upto: t.upto, pending: map[sink.Key]bool{}}
+	k := &taken{progress: t.p, upto: t.upto, pending: c.pendingOf(t)}
 	k.progress.Tenants = maps.Clone(t.p.Tenants) // a try that fails must not count
-	for key := range t.pending {
-		k.pending[key] = true
-	}
 	if p.request.keys != nil {
 		for _, key := range p.request.keys {
 			if !stale[key] {
@@ -270,12 +264,13 @@ func (c *copyState) take(p *pieceRead) (*taken, bool) {
 	}
 	for _, r := range p.rows {
 		t.meet(r.key)
-		if !stale[r.key] && (p.request.keys == nil || t.pending[r.key]) {
+		if !stale[r.key] && (p.request.keys == nil || c.isPending(t, r.key)) {
 			k.rows = append(k.rows, r)
 		}
 	}
 	k.progress.Upto = encodeParts(k.upto)
 	k.progress.Pending = sortedPending(k.pending)
+	c.storing = t
 	return k, true
 }
 
@@ -284,27 +279,6 @@ func (c *copyState) keep(t *tableCopy, k *taken) {
 	t.p, t.upto, t.pending = k.progress, k.upto, k.pending
 	c.count()
 }
-
-// progressDue returns the progress of tables that the stream has changed. With a
-// heartbeat, which comes every now and then, the highest keys are stored, too.
-func (c *copyState) progressDue(heartbeat bool) []sink.CopyProgress {
-	var due []sink.CopyProgress
-	for _, t := range c.tables {
-		if heartbeat && t.raised && t.p.Done {
-			t.upto = []string{strconv.FormatInt(t.highest, 10)}
-			t.p.Upto = encodeParts(t.upto)
-			t.raised = false
-			c.changed[t] = true
-		}
-	}
-	for t := range c.changed {
-		t.p.Pending = sortedPending(t.pending)
-		due = append(due, t.p)
-	}
-	return due
-}
-
-func (c *copyState) progressStored() { clear(c.changed) }
 
 func inRange(s *mapping.Source, key sink.Key, upto []string) bool {
 	if upto == nil {

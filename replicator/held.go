@@ -24,7 +24,7 @@ type HeldArgs struct {
 type HeldProgress struct {
 	Released int64            `json:"released"`
 	Refused  map[string]int64 `json:"refused"` // by SQLSTATE
-	Waiting  int64            `json:"waiting"` // still without a tenant
+	Waiting  int64            `json:"waiting"` // still without a tenant, or incomplete
 	Dropped  int64            `json:"dropped"`
 	// Table and After are where the next step begins.
 	Table string    `json:"table,omitempty"`

@@ -82,6 +82,10 @@ const (
 	HeldTenant HeldReason = "tenant"
 	// HeldRejected: the target refused the row.
 	HeldRejected HeldReason = "rejected"
+	// HeldIncomplete: the row has values that the stream left out and the target
+	// never had. They are being read from the source. Row has null for them, and
+	// Code their names.
+	HeldIncomplete HeldReason = "incomplete"
 )
 
 // HeldRow is a row that could not be written. It carries the whole row as its
@@ -91,7 +95,8 @@ type HeldRow struct {
 	Key    Key
 	Row    cdc.Row
 	Reason HeldReason
-	// Code is the SQLSTATE that the target refused the row with, if it did.
+	// Code is the SQLSTATE that the target refused the row with, if it did, or a
+	// JSON array of the columns that an incomplete row lacks.
 	Code string
 	// Since is the commit that made the row held.
 	Since cdc.LSN

@@ -29,7 +29,7 @@ which, mend what keeps them, and have them written:
 
 type heldListCmd struct {
 	Table  string `help:"Rows of this target table only." placeholder:"TABLE"`
-	Reason string `help:"Rows held for this reason only: tenant or rejected." placeholder:"REASON"`
+	Reason string `help:"Rows held for this reason only: tenant, rejected or incomplete." placeholder:"REASON"`
 	Limit  int    `help:"Most rows that are listed; 100 by default. The counts are of all." default:"100" placeholder:"N"`
 	Name   string `help:"Name of the bridge." placeholder:"NAME"`
 	JSON   bool   `help:"Print JSON." name:"json"`
@@ -40,8 +40,9 @@ func (*heldListCmd) Help() string {
 	return `Lists the rows that the bridge could not write, from the target's database: their table
 and key, why and since when they are held, and how many audit entries wait with them. A
 row is held for the reason tenant while no tenant can be resolved; the change that names
-one releases it. It is held for the reason rejected when the target refused it. Values
-are not shown. Example:
+one releases it. It is held for the reason rejected when the target refused it, and for
+the reason incomplete while values that the stream left out are read from the source.
+Values are not shown. Example:
 
     walbridge held list --table messages --reason rejected
 
@@ -59,10 +60,10 @@ func (c *heldListCmd) Validate() error {
 
 func checkReason(reason string) error {
 	switch sink.HeldReason(reason) {
-	case "", sink.HeldTenant, sink.HeldRejected:
+	case "", sink.HeldTenant, sink.HeldRejected, sink.HeldIncomplete:
 		return nil
 	}
-	return errors.New("--reason must be tenant or rejected")
+	return errors.New("--reason must be tenant, rejected or incomplete")
 }
 
 // Run prints the list.

@@ -25,7 +25,7 @@ import (
 type heldChoice struct {
 	Table   string        `help:"Rows of this target table." placeholder:"TABLE"`
 	Key     []string      `help:"Rows with this key, as list shows it. Needs --table; may be given several times." placeholder:"KEY" sep:"none"`
-	Reason  string        `help:"Rows held for this reason: tenant or rejected." placeholder:"REASON"`
+	Reason  string        `help:"Rows held for this reason: tenant, rejected or incomplete." placeholder:"REASON"`
 	All     bool          `help:"All held rows."`
 	Timeout time.Duration `help:"Exit with 1 after this long. A request that the bridge has begun goes on." placeholder:"DURATION"`
 	Name    string        `help:"Name of the bridge." placeholder:"NAME"`
@@ -202,7 +202,7 @@ func (c *heldChoice) print(a *app, p replicator.HeldProgress) error {
 	for _, code := range slices.Sorted(maps.Keys(p.Refused)) {
 		add(p.Refused[code], "refused again (SQLSTATE "+code+")")
 	}
-	add(p.Waiting, "still without a tenant")
+	add(p.Waiting, "still waiting")
 	add(p.Dropped, "dropped")
 	if len(parts) == 0 {
 		parts = []string{"no such rows are held"}

@@ -22,7 +22,11 @@ func (l *List) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "TABLE\tKEY\tREASON\tSQLSTATE\tLSN\tSINCE\tENTRIES")
 	for _, r := range l.Rows {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", r.Table, printable(r.Key), r.Reason, orDash(r.Code),
+		code := r.Code
+		if r.Reason == sink.HeldIncomplete {
+			code = "" // the columns stand below
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", r.Table, printable(r.Key), r.Reason, orDash(code),
 			r.LSN, r.Since.UTC().Format(time.DateTime+"Z"), r.Waiting)
 	}
 	_ = t.Flush()
@@ -38,8 +42,11 @@ func (l *List) Print(w io.Writer) error {
 }
 
 func (c *Count) why() string {
-	if c.Reason == sink.HeldTenant {
+	switch c.Reason {
+	case sink.HeldTenant:
 		return "no tenant can be resolved; they are released when one can"
+	case sink.HeldIncomplete:
+		return "values are missing, " + orDash(c.Code) + "; they are being read from the source"
 	}
 	return "the target refused them with SQLSTATE " + orDash(c.Code)
 }

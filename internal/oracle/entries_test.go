@@ -36,6 +36,8 @@ type entry struct {
 	loose bool
 	// vague says that the observed column's values can't be known.
 	vague bool
+	// unread are columns whose value from before may be shown as unknown.
+	unread map[string]bool
 }
 
 // slips reports whether a column's value may be that of a slice's end.
@@ -115,7 +117,7 @@ func (w *walk) stepEntry(s *step) {
 	e.user = w.userOf(s)
 	var any bool
 	e.changed, any = w.changedBy(s, before)
-	e.vague = s.vague
+	e.vague, e.unread = s.vague, s.unread
 	if s.c.op == 'U' && before != nil && !w.spec.audit.unchanged && (!any || e.loose && e.onlyLoose()) {
 		if e.loose {
 			// What changed may have changed with an earlier slice, or with a

@@ -35,6 +35,12 @@ type row struct {
 	unsure bool
 	// vague: the observed column has a value, but not one that can be known.
 	vague bool
+	// unread are columns whose value the bridge was not sent since the row came
+	// out of nowhere: it may have read it from the source by now, or not.
+	unread map[string]bool
+	// lost: it went before the bridge was sure to have read it all, and may not
+	// have been kept.
+	lost bool
 }
 
 // model is what must be at the target after what it has been told.

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -36,8 +37,9 @@ type step struct {
 	c          *change
 	life       *life
 	prev, next version
-	// vague as the row was before.
-	vague bool
+	// vague and unread as the row was before.
+	vague  bool
+	unread map[string]bool
 }
 
 func (w *walk) life(t *table, key string) *life {
@@ -94,7 +96,7 @@ func (w *walk) change(c *change) {
 func (w *walk) step(c *change, l *life) *step {
 	s := &step{c: c, life: l}
 	if l.now != nil {
-		s.prev, s.vague = l.now.version, l.now.vague
+		s.prev, s.vague, s.unread = l.now.version, l.now.vague, l.now.unread
 	}
 	s.next = s.prev
 	l.steps = append(l.steps, s)
@@ -107,6 +109,7 @@ func (w *walk) remove(l *life) {
 	if w.copying {
 		l.now.unsure = true
 	}
+	l.now.lost = len(l.now.unread) > 0
 	if l.table.keep {
 		l.now.deleted = true
 	}
@@ -154,7 +157,27 @@ func (w *walk) update(c *change) {
 	}
 	made := w.evaluate(c.table, c.new)
 	c.table.observe(made, before, w.t.time)
+	unread := c.unsent()
+	if l.now != nil {
+		maps.DeleteFunc(unread, func(column string, _ bool) bool { return !l.now.unread[column] })
+	}
 	w.become(s, made, c.new)
+	if l.now != nil {
+		l.now.unread = unread
+	}
+}
+
+// unsent are the columns that an update leaves out of the stream: large values
+// that it didn't touch.
+func (c *change) unsent() map[string]bool {
+	out := map[string]bool{}
+	for _, column := range c.table.externals {
+		i := c.table.at(column)
+		if c.table.identity != "full" && c.old[i] == c.new[i] && len(c.new[i].Text) > 2000 {
+			out[column] = true
+		}
+	}
+	return out
 }
 
 // become gives a step's row its new version.
@@ -171,7 +194,7 @@ func (w *walk) become(s *step, made, img cdc.Row) {
 		l.now = &row{}
 	}
 	if s.c.op == 'I' {
-		l.now.unsure, l.now.vague = false, false
+		l.now.unsure, l.now.vague, l.now.unread, l.now.lost = false, false, nil, false
 	}
 	l.now.version = v
 	w.rows[l.table][l.key] = l.now

@@ -103,6 +103,8 @@ func (t *tableComparison) judgeRow(s *suspect, want cdc.Row, stored sink.Stored,
 		return wrong(markedAsDeleted)
 	case row != nil && h != nil:
 		return wrong("in the table and held")
+	case h != nil && h.Reason == sink.HeldIncomplete:
+		v.finding = held // and is being read from the source
 	case h != nil && tenant.IsNull() != (h.Reason == sink.HeldTenant):
 		return wrong("held for another reason")
 	case h != nil && len(h.Row) != len(want):
