@@ -159,6 +159,7 @@ func (c *comparison) prefetch(ctx context.Context) error {
 	for i := range c.w.items {
 		it := &c.w.items[i]
 		if s.Node != nil {
+			b.distrust(pathKey{s.Node, it.key})
 			n.path(pathKey{s.Node, it.key})
 			if b.Counters.Held > 0 && it.c.Op == cdc.Insert {
 				n.waiting[pathKey{s.Node, it.key}] = true

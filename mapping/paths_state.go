@@ -40,6 +40,15 @@ func (b *Batch) known(k pathKey) (p sink.PathRow, present, ok bool) {
 	return p, ok, ok
 }
 
+// distrust has the path values of k read from the target again: what a comparison
+// mends there, somebody has done behind the cache's back.
+func (b *Batch) distrust(k pathKey) {
+	if st := b.paths[k]; st != nil && st.cached {
+		delete(b.paths, k)
+	}
+	b.e.cache.Remove(k)
+}
+
 // path returns the path values of k, from the target if need be.
 func (b *Batch) path(ctx context.Context, k pathKey) (sink.PathRow, bool, error) {
 	if p, present, ok := b.known(k); ok {

@@ -72,10 +72,7 @@ func (w *tableWorker) mendKept(ctx context.Context, small *sink.Table, wrong []*
 		return nil
 	}
 	if w.opts.Repair != nil {
-		keys := make([]sink.Key, len(wrong))
-		for i, s := range wrong {
-			keys[i] = s.key
-		}
+		keys := keysOf(wrong)
 		if _, err := w.repair(ctx, keys); err != nil {
 			return err
 		}

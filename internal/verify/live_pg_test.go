@@ -21,6 +21,7 @@ import (
 	"github.com/walbridge/walbridge/internal/demo"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/status"
 	"github.com/walbridge/walbridge/internal/verify"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
@@ -203,14 +204,15 @@ func (w *live) flips(ctx context.Context) error {
 	return nil
 }
 
-// kills ends the bridge without a warning, again and again.
+// kills ends the bridge without a warning, again and again, some time after it has
+// come to work.
 func (w *live) kills(ctx context.Context) error {
 	r := rand.New(rand.NewPCG(3, 3))
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(2*time.Second + time.Duration(r.Int64N(int64(3*time.Second)))):
+		case <-time.After(time.Second + time.Duration(r.Int64N(int64(2*time.Second)))):
 		}
 		if err := w.bridge.Kill(); err != nil {
 			return err
@@ -219,6 +221,10 @@ func (w *live) kills(ctx context.Context) error {
 			return err
 		}
 		w.killed.Add(1)
+		for streams := false; !streams && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+			s, err := w.bridge.Status(ctx)
+			streams = err == nil && s.State == status.Streaming
+		}
 	}
 }
 

@@ -146,13 +146,9 @@ type pathAnswers struct {
 }
 
 func (p *pathComparison) stored(ctx context.Context, target sink.Reader, list []*suspect) (answers, error) {
-	keys := make([]sink.Key, len(list))
-	for i, s := range list {
-		keys[i] = s.key
-	}
 	// Only this node's: what lies behind it is another comparison.
 	alone := &sink.Node{Name: p.node.Name, Columns: p.node.Columns, Next: make([]*sink.Node, len(p.node.Columns))}
-	l, err := target.Load(ctx, &sink.Query{Paths: map[*sink.Node][]sink.Key{alone: keys}})
+	l, err := target.Load(ctx, &sink.Query{Paths: map[*sink.Node][]sink.Key{alone: keysOf(list)}})
 	if err != nil {
 		return nil, err
 	}

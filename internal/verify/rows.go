@@ -228,20 +228,69 @@ func (w *tableWorker) settleLeft(ctx context.Context, left []uint64) error {
 		}
 	}
 	for part := range slices.Chunk(list, chunkRows) {
-		stored, err := w.stored(ctx, w.target, part)
-		if err != nil {
+		part = slices.DeleteFunc(part, func(s *suspect) bool {
+			_, still := slices.BinarySearch(left, hashOf(s.key))
+			return !still
+		})
+		if err := w.countLeft(ctx, part); err != nil {
 			return err
-		}
-		if err := stored.judge(ctx, w.target, part, nil); err != nil {
-			return err
-		}
-		for _, s := range part {
-			if _, still := slices.BinarySearch(left, hashOf(s.key)); still {
-				w.count(&s.verdict, s.key)
-			}
 		}
 	}
 	return nil
+}
+
+// countLeft counts rows that only the target has, once the bridge has mended those
+// that are wrong, if that was asked for.
+func (w *tableWorker) countLeft(ctx context.Context, list []*suspect) error {
+	wrong, err := w.judgeLeft(ctx, list)
+	if err != nil {
+		return err
+	}
+	if w.opts.Repair != nil && len(wrong) > 0 {
+		if _, err := w.repair(ctx, keysOf(wrong)); err != nil {
+			return err
+		}
+		still, err := w.judgeLeft(ctx, wrong)
+		if err != nil {
+			return err
+		}
+		for _, s := range wrong {
+			s.verdict.mended = !slices.Contains(still, s)
+		}
+	}
+	for _, s := range list {
+		w.count(&s.verdict, s.key)
+	}
+	return nil
+}
+
+// judgeLeft judges rows that the source doesn't have, and returns those that are
+// wrong.
+func (w *tableWorker) judgeLeft(ctx context.Context, list []*suspect) (wrong []*suspect, err error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	stored, err := w.stored(ctx, w.target, list)
+	if err != nil {
+		return nil, err
+	}
+	if err := stored.judge(ctx, w.target, list, nil); err != nil {
+		return nil, err
+	}
+	for _, s := range list {
+		if s.verdict.finding.wrong() {
+			wrong = append(wrong, s)
+		}
+	}
+	return wrong, nil
+}
+
+func keysOf(list []*suspect) []sink.Key {
+	keys := make([]sink.Key, len(list))
+	for i, s := range list {
+		keys[i] = s.key
+	}
+	return keys
 }
 
 // shrunk is the table with nothing but what says whose a row is and where it is

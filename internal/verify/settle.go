@@ -72,11 +72,7 @@ func (c *comparison) settlePart(ctx context.Context, p *pair, s subject, list []
 
 // mend has the bridge repair what is wrong and looks at it again.
 func (c *comparison) mend(ctx context.Context, p *pair, s subject, wrong []*suspect) error {
-	keys := make([]sink.Key, len(wrong))
-	for i, x := range wrong {
-		keys[i] = x.key
-	}
-	can, err := s.repair(ctx, keys)
+	can, err := s.repair(ctx, keysOf(wrong))
 	if err != nil || !can {
 		return err
 	}

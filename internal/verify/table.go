@@ -174,11 +174,7 @@ type tableAnswers struct {
 }
 
 func (t *tableComparison) stored(ctx context.Context, target sink.Reader, list []*suspect) (answers, error) {
-	keys := make([]sink.Key, len(list))
-	for i, s := range list {
-		keys[i] = s.key
-	}
-	l, err := target.Load(ctx, &sink.Query{Rows: map[*sink.Table][]sink.Key{t.table: keys}})
+	l, err := target.Load(ctx, &sink.Query{Rows: map[*sink.Table][]sink.Key{t.table: keysOf(list)}})
 	if err != nil {
 		return nil, err
 	}
