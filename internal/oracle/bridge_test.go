@@ -82,16 +82,16 @@ func (w *world) startBridge() (*bridge, error) {
 	}
 	log := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: level})).With("instance", w.starts)
 	opts := replicator.Options{
-		Name: "walbridge", SourceURL: w.src, File: file, Compile: w.compileOptions(),
+		Name: "walbridge", SourceURL: w.bridgeSrc, File: file, Compile: w.compileOptions(),
 		OpenSink: func(ctx context.Context) (sink.Sink, error) {
-			s, err := postgres.Open(ctx, postgres.Options{URL: w.dst, Name: "walbridge"}, log)
+			s, err := postgres.Open(ctx, postgres.Options{URL: w.bridgeDst, Name: "walbridge"}, log)
 			if err != nil {
 				return nil, err
 			}
 			return &faultySink{s, b.faults}, nil
 		},
 		TargetCatalog: func(ctx context.Context, tables []pg.TableName) (*pg.Catalog, error) {
-			conn, err := pg.Connect(ctx, w.dst, pg.Options{Side: pg.Target})
+			conn, err := pg.Connect(ctx, w.bridgeDst, pg.Options{Side: pg.Target})
 			if err != nil {
 				return nil, err
 			}
@@ -139,7 +139,7 @@ func (w *world) startProcess() (*bridge, error) {
 	}
 	o, a := w.plan.opts, w.plan.spec.audit
 	b := &bridge{done: make(chan error, 1), log: &w.log, cmd: exec.Command(path, "run"), said: w.log.len()}
-	b.cmd.Env = append(os.Environ(), "WALBRIDGE_CONFIG="+config, "WALBRIDGE_SOURCE_URL="+w.src, "WALBRIDGE_TARGET_URL="+w.dst,
+	b.cmd.Env = append(os.Environ(), "WALBRIDGE_CONFIG="+config, "WALBRIDGE_SOURCE_URL="+w.bridgeSrc, "WALBRIDGE_TARGET_URL="+w.bridgeDst,
 		"WALBRIDGE_LISTEN=off", "WALBRIDGE_SOURCE_HEARTBEAT=1s", "WALBRIDGE_LEASE=1s", "WALBRIDGE_LOG_FORMAT=text",
 		"WALBRIDGE_AUDIT_VALUES="+a.values, fmt.Sprintf("WALBRIDGE_AUDIT_UNCHANGED=%t", a.unchanged),
 		fmt.Sprintf("WALBRIDGE_AUDIT_MAX_VALUE=%d", a.maxValue), fmt.Sprintf("WALBRIDGE_BATCH_ROWS=%d", o.batchRows),

@@ -22,6 +22,8 @@ import (
 type pair struct {
 	source, target *pgtest.Cluster
 	n              int
+	// targetOptions are of the target's databases.
+	targetOptions string
 }
 
 // world is one run of a plan.
@@ -30,6 +32,8 @@ type world struct {
 	pair     *pair
 	name     string
 	src, dst string
+	// bridgeSrc and bridgeDst are how the bridge reaches them.
+	bridgeSrc, bridgeDst string
 	// source and target are connections of the oracle's own.
 	source, target *pgx.Conn
 	sessions       []*pgx.Conn
@@ -51,7 +55,11 @@ func newPair(tb pgtest.TB) *pair {
 		pgtest.WithSetting("max_wal_size", "256MB"), pgtest.WithSetting("synchronous_commit", "off"),
 		pgtest.WithSetting("wal_sender_timeout", "20s"),
 	}
-	p := &pair{source: pgtest.Start(tb, settings...), target: pgtest.Start(tb, settings...)}
+	return newPairOf(tb, settings, settings)
+}
+
+func newPairOf(tb pgtest.TB, source, target []pgtest.Option) *pair {
+	p := &pair{source: pgtest.Start(tb, source...), target: pgtest.Start(tb, target...)}
 	url := pgtest.CreateDB(tb, p.source, "app")
 	s := newSpec()
 	pgtest.Exec(tb, url, sourceSQL, s.journalSQL())
@@ -70,10 +78,11 @@ func (p *pair) newWorld(ctx context.Context, pl *plan) (_ *world, err error) {
 	if err := execute(ctx, p.source.URL("postgres"), "CREATE DATABASE "+w.name+" TEMPLATE app"); err != nil {
 		return nil, err
 	}
-	if err := execute(ctx, p.target.URL("postgres"), "CREATE DATABASE "+w.name); err != nil {
+	if err := execute(ctx, p.target.URL("postgres"), "CREATE DATABASE "+w.name+p.targetOptions); err != nil {
 		return nil, err
 	}
 	w.src, w.dst = p.source.URL(w.name), p.target.URL(w.name)
+	w.bridgeSrc, w.bridgeDst = w.src, w.dst
 	if w.source, err = connect(ctx, w.src); err != nil {
 		return nil, err
 	}

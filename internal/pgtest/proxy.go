@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Direction is a direction of traffic through a Proxy.
@@ -21,7 +22,7 @@ const (
 )
 
 // Proxy is a TCP proxy in front of a server that fails on demand. Each fault
-// is either a state (Stall, Refuse) or strikes once (Cut, CutAfter, LoseReply).
+// is either a state (Stall, Delay, Refuse) or strikes once (Cut, CutAfter, LoseReply).
 type Proxy struct {
 	listener net.Listener
 	target   string
@@ -30,6 +31,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	resumed *sync.Cond // signalled when stalled or closed changes
 	stalled bool
+	delay   time.Duration
 	refuse  bool
 	closed  bool
 	links   map[*link]bool
@@ -135,6 +137,24 @@ func (p *Proxy) Resume() {
 	p.resumed.Broadcast()
 }
 
+// Delay holds every read back for d before it is forwarded, until it is called
+// with 0.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+}
+
+// late waits out the delay.
+func (p *Proxy) late() {
+	p.mu.Lock()
+	d := p.delay
+	p.mu.Unlock()
+	if d > 0 {
+		time.Sleep(d)
+	}
+}
+
 // Refuse says whether new connections are reset at once.
 func (p *Proxy) Refuse(refuse bool) {
 	p.mu.Lock()
@@ -225,6 +245,7 @@ func (p *Proxy) pump(l *link, d Direction) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
+		p.late()
 		pass, cut := p.pass(l, d, buf[:n])
 		if _, werr := to.Write(buf[:pass]); werr != nil && err == nil {
 			err = werr
