@@ -42,6 +42,9 @@ type applier struct {
 	// carefulAt is the commit of a sliced transaction of which the target has
 	// refused a row.
 	carefulAt *cdc.LSN
+	// promoted replaces the checkpoint's origin with the proof; nil if it is the
+	// same source still.
+	promoted *sink.Origin
 	// stuck is the one transaction that keeps the bridge blocked, if there is one.
 	stuck *stuck
 	// task is the operator's request that is being worked on, if there is one.
@@ -164,7 +167,7 @@ func (a *applier) take(ctx, work context.Context) error {
 			}
 			continue
 		}
-		skip, err := a.replayed(it.Tx)
+		skip, err := a.replayed(work, it.Tx)
 		if err != nil {
 			return err
 		}
@@ -197,9 +200,9 @@ func (a *applier) bound() int {
 // replayed reports whether the target has tx already. It also watches for the
 // heartbeat that proves that this is the history which the checkpoint belongs
 // to.
-func (a *applier) replayed(tx *cdc.Transaction) (bool, error) {
+func (a *applier) replayed(ctx context.Context, tx *cdc.Transaction) (bool, error) {
 	if a.expect.Token != "" {
-		if err := a.recognise(tx); err != nil {
+		if err := a.recognise(ctx, tx); err != nil {
 			return false, err
 		}
 	}
@@ -211,13 +214,11 @@ func (a *applier) replayed(tx *cdc.Transaction) (bool, error) {
 	return tx.Commit < a.cp.LSN, nil
 }
 
-func (a *applier) recognise(tx *cdc.Transaction) error {
+func (a *applier) recognise(ctx context.Context, tx *cdc.Transaction) error {
 	token := heartbeat(tx, a.opts.Name)
 	switch {
 	case tx.Commit == a.expect.Commit && token == a.expect.Token:
-		a.expect = sink.Heartbeat{}
-		a.durable(a.cp.Heartbeat)
-		return nil
+		return a.recognised(ctx)
 	case tx.Commit >= a.expect.Commit, token != "" && a.pulse.Owns(token):
 		other := &HistoryError{Want: a.expect.Commit, Got: tx.Commit}
 		return outOfStep(&OutOfStepError{Reason: other.Error(), Cause: other})
@@ -384,7 +385,7 @@ func (l *largeTx) bring(ctx context.Context, tx *cdc.Transaction) error {
 }
 
 func (a *applier) openLarge(ctx, work context.Context, tx *cdc.Transaction) error {
-	skip, err := a.replayed(tx)
+	skip, err := a.replayed(work, tx)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,9 @@ type Options struct {
 	// Recheck is how often the start gate is passed again while streaming; a
 	// minute if zero.
 	Recheck time.Duration
+	// Failover lets the source's standbys keep a copy of the slot, and goes on
+	// from that copy after a promotion. It needs PostgreSQL 17.
+	Failover bool
 	// SlotTimeout bounds the wait for open transactions when the slot is made;
 	// 30 s if zero.
 	SlotTimeout time.Duration
@@ -85,6 +88,9 @@ type bridge struct {
 	moved     bool  // the last session has moved the checkpoint
 	carefulAt cdc.LSN
 	stuck     stuck
+	// promoted is what the checkpoint is to say of the source once that has proven
+	// itself, after a standby has become the source.
+	promoted *sink.Origin
 	// altered is what the pulse saw altered about the publication, for as long as
 	// that is refused.
 	altered []string

@@ -21,6 +21,8 @@ type History struct {
 	// Manual says that a person makes the slot, so that one without a checkpoint
 	// is no stranger.
 	Manual bool
+	// Failover says that the source may be a standby that was promoted.
+	Failover bool
 }
 
 // Check refuses to go on from a checkpoint that this source's history doesn't
@@ -38,6 +40,10 @@ func (h History) Check() error {
 		return refuse("the source is another cluster: system identifier %s, the checkpoint's is %s; it was dumped and restored, or the URL leads elsewhere", h.System.ID, then.SystemID)
 	case then.Database != h.System.Database:
 		return refuse("the source is database %s, the checkpoint's is %s", h.System.Database, then.Database)
+	case then.Timeline != h.System.Timeline && h.Failover && h.Slot != nil && h.Slot.Failover:
+		if err := h.checkPromotion(); err != nil {
+			return err
+		}
 	case then.Timeline != h.System.Timeline:
 		return refuse("the source is on timeline %d, the checkpoint's is %d: it was restored to a point in time or a standby was promoted", h.System.Timeline, then.Timeline)
 	case h.Slot == nil:
@@ -59,6 +65,26 @@ func (h History) Check() error {
 		return outOfStep(&OutOfStepError{Reason: "the mapping has changed since the tables were filled", SameStream: true})
 	}
 	return nil
+}
+
+// checkPromotion is for a source that was a standby with a copy of the slot. The
+// timelines part where it was promoted: what the target has of the one before
+// behind that point, the new source has never got.
+func (h History) checkPromotion() error {
+	cp := h.Checkpoint
+	end, ok := h.System.Switches[cp.Origin.Timeline]
+	var why string
+	switch {
+	case !ok:
+		why = fmt.Sprintf("the source is on timeline %d, which doesn't come from the checkpoint's, %d: it is not a standby that was promoted", h.System.Timeline, cp.Origin.Timeline)
+	case cp.LSN > end:
+		why = fmt.Sprintf("the standby that is the source now was promoted at %s and lacks what the target has up to %s: name its physical slot in synchronized_standby_slots, so that the bridge is never ahead of it", end, cp.LSN)
+	case cp.Heartbeat.Token == "":
+		why = "a standby of the source was promoted before the bridge had stored a heartbeat, so nothing proves that it is the same source"
+	default:
+		return nil
+	}
+	return outOfStep(&OutOfStepError{Reason: why})
 }
 
 // checkFirst is for a bridge that has no position yet. A slot may be there all

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -20,6 +21,11 @@ func TestHistory_Check(t *testing.T) {
 		}
 	}
 	first := func(h *History) { h.Checkpoint.LSN = 0 }
+	promoted := func(h *History) {
+		h.Failover, h.Slot.Failover = true, true
+		h.System.Timeline, h.System.Switches = 2, map[int32]cdc.LSN{1: 100}
+		h.Checkpoint.Heartbeat = sink.Heartbeat{Token: "t", Commit: 95}
+	}
 	stranger := func(h *History) { h.Checkpoint = sink.Checkpoint{} }
 	for _, tt := range []struct {
 		name  string
@@ -30,6 +36,13 @@ func TestHistory_Check(t *testing.T) {
 		{"Cluster", []func(*History){func(h *History) { h.System.ID = "2" }}, "another cluster"},
 		{"Database", []func(*History){func(h *History) { h.System.Database = "x" }}, "is database x"},
 		{"Timeline", []func(*History){func(h *History) { h.System.Timeline = 2 }}, "timeline 2"},
+		{"Promoted", []func(*History){promoted}, ""},
+		{"PromotedWithoutSetting", []func(*History){promoted, func(h *History) { h.Failover = false }}, "timeline 2"},
+		{"PromotedWithoutCopy", []func(*History){promoted, func(h *History) { h.Slot.Failover = false }}, "timeline 2"},
+		{"PromotedWithoutSlot", []func(*History){promoted, func(h *History) { h.Slot = nil }}, "timeline 2"},
+		{"PromotedBehind", []func(*History){promoted, func(h *History) { h.System.Switches[1] = 99 }}, "lacks what the target has up to"},
+		{"PromotedElsewhere", []func(*History){promoted, func(h *History) { delete(h.System.Switches, 1) }}, "doesn't come from the checkpoint's"},
+		{"PromotedUnproven", []func(*History){promoted, func(h *History) { h.Checkpoint.Heartbeat = sink.Heartbeat{} }}, "nothing proves"},
 		{"NoSlot", []func(*History){func(h *History) { h.Slot = nil }}, "slot b is gone"},
 		{"Plugin", []func(*History){func(h *History) { h.Slot.Plugin = "x" }}, "plugin x"},
 		{"Lost", []func(*History){func(h *History) { h.Slot.WALStatus = "lost" }}, "is lost"},

@@ -59,7 +59,10 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 		Incarnation: cp.Origin.Incarnation, SystemID: id.ID, Timeline: id.Timeline, Database: id.Database,
 		Slot: b.Name, Fingerprint: m.Schema.Fingerprint, Publication: cp.Origin.Publication,
 	}
-	history := History{Name: b.Name, Checkpoint: cp, System: id, Fingerprint: m.Schema.Fingerprint, Manual: b.Manual}
+	if err := b.failoverPossible(id); err != nil {
+		return sink.Checkpoint{}, err
+	}
+	history := History{Name: b.Name, Checkpoint: cp, System: id, Fingerprint: m.Schema.Fingerprint, Manual: b.Manual, Failover: b.Failover}
 	if exists {
 		history.Slot = &slot
 	}
@@ -92,6 +95,18 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 		if err := EndWalsender(ctx, source, b.Name, slot.ActivePID); err != nil {
 			return sink.Checkpoint{}, err
 		}
+	}
+	if b.Failover && !slot.Failover {
+		if err := b.alterFailover(ctx); err != nil {
+			return sink.Checkpoint{}, err
+		}
+	}
+	b.promoted = nil
+	if cp.Origin.Timeline != id.Timeline {
+		promoted := cp.Origin
+		promoted.Timeline, promoted.Incarnation = id.Timeline, uuid.NewString()
+		b.promoted = &promoted
+		b.Log.Warn("a standby of the source has been promoted", "timeline", id.Timeline, "lsn", cp.LSN.String())
 	}
 	return cp, nil
 }
@@ -274,7 +289,7 @@ func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink,
 				return cp, err
 			}
 		}
-		if point, err = CreateSlot(ctx, source, b.Name, SlotOptions{Timeout: b.SlotTimeout}); err != nil {
+		if point, err = CreateSlot(ctx, source, b.Name, SlotOptions{Timeout: b.SlotTimeout, Failover: b.Failover}); err != nil {
 			return cp, err
 		}
 	}

@@ -132,7 +132,7 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	a := &applier{
 		opts: b.Options, log: b.Log, engine: engine, sink: snk, stream: str, pulse: pulse,
 		copy: copies, pieces: newPieceExchange(), mapping: m, owed: slices.ContainsFunc(open, isResync), cp: cp, expect: cp.Heartbeat, landed: cp.Heartbeat.Token == "", position: cp.LSN,
-		carefulAt: &b.carefulAt, stuck: &b.stuck,
+		carefulAt: &b.carefulAt, stuck: &b.stuck, promoted: b.promoted,
 	}
 	b.connected = true
 	a.publishCopy()

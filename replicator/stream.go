@@ -85,6 +85,8 @@ type System struct {
 	Flush cdc.LSN
 	// Version is server_version_num.
 	Version int
+	// Switches are the ends of the timelines that the current one comes from.
+	Switches map[int32]cdc.LSN
 }
 
 // Errors that end a stream. Others carry the server's SQLSTATE.
@@ -208,7 +210,13 @@ func (s *Stream) Identify(ctx context.Context) (System, error) {
 	if err != nil {
 		return System{}, fmt.Errorf("identify source: %w", err)
 	}
-	return System{ID: id.SystemID, Timeline: id.Timeline, Database: id.DBName, Flush: id.XLogPos, Version: num}, nil
+	system := System{ID: id.SystemID, Timeline: id.Timeline, Database: id.DBName, Flush: id.XLogPos, Version: num}
+	if id.Timeline > 1 {
+		if system.Switches, err = s.switches(ctx, id.Timeline); err != nil {
+			return System{}, fmt.Errorf("identify source: %w", err)
+		}
+	}
+	return system, nil
 }
 
 // Confirm reports everything up to lsn as durable. It never moves back, and

@@ -161,6 +161,7 @@ func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.S
 		Log:       log,
 		Heartbeat: cfg.Source.Heartbeat.Std(),
 		Lease:     cfg.Lease.Std(),
+		Failover:  cfg.Source.Failover,
 		Retention: replicator.Retention{
 			Warning: int64(cfg.Source.WarnRetained), Alarm: int64(cfg.Source.AlarmRetained), Max: int64(cfg.Source.MaxRetained),
 		},

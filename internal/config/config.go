@@ -46,6 +46,7 @@ type Source struct {
 	WarnRetained  Size     `yaml:"warn_retained_wal" min:"0" help:"How much WAL the source may keep for the bridge before the slot's level is warning, in the log, the status and the metrics. 0 switches it off."`
 	AlarmRetained Size     `yaml:"alarm_retained_wal" min:"0" help:"How much WAL the source may keep for the bridge before the slot's level is alarm. 0 switches it off."`
 	MaxRetained   Size     `yaml:"max_retained_wal" min:"0" help:"How much WAL the source may keep for the bridge at all. Beyond it the bridge drops its slot rather than fill the application's disk, and stays blocked until everything is copied again. It is looked at while the bridge runs, also right after a start; max_slot_wal_keep_size at the source works without it. 0 sets no limit."`
+	Failover      bool     `yaml:"failover" help:"Lets the source's standbys keep a copy of the slot, so that the bridge goes on after one of them is promoted (PostgreSQL 17 or later, see operations.md)."`
 	InsecureTLS   bool     `yaml:"insecure_tls" help:"Says that the network to the source is trusted, so that a connection without sslmode=verify-full is not warned about."`
 }
 
