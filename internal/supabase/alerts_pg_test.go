@@ -6,6 +6,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/internal/schema"
+	"github.com/walbridge/walbridge/sink/postgres"
 )
 
 // Where pg_cron is, it raises the alerts, as the role that has run the script, and
@@ -48,6 +49,54 @@ func TestAlerts_Cron(t *testing.T) {
 	pgtest.Exec(t, p.dst, "DELETE FROM conversation_alerts")
 	if got := pgtest.QueryValue(t, writer, tend); got != "{1,0}" {
 		t.Errorf("without pg_cron's job the bridge raised %s", got)
+	}
+
+	p.apply()
+	p.remove()
+	if got := p.value("SELECT count(*) FROM cron.job"); got != "0" {
+		t.Errorf("after the bridge is gone pg_cron has %s jobs", got)
+	}
+}
+
+// remove takes away what the bridge has at the target.
+func (p *project) remove() {
+	p.Helper()
+	if _, gone, err := postgres.RemoveRemains(p.Context(), pgtest.Connect(p, p.owner), "walbridge"); err != nil || !gone {
+		p.Errorf("RemoveRemains() = %t, %v", gone, err)
+	}
+}
+
+// A bridge that is taken away in the middle of its first copy leaves Realtime as it
+// was, and one that shares the target keeps what is its own.
+func TestRealtime_Remains(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, "niochat.yaml")
+	if v := p.cluster.Version(); v < 15 {
+		t.Skipf("PostgreSQL %d publishes no list of columns", v)
+	}
+	p.apply()
+	const members = "SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '') FROM pg_publication_tables WHERE pubname = 'supabase_realtime'"
+	all := p.value(members)
+	pgtest.Exec(t, p.dst, "INSERT INTO walbridge.checkpoint (name, epoch, schema_version) VALUES ('walbridge', 3, 1)",
+		"ALTER PUBLICATION supabase_realtime DROP TABLE csat_feedback; ALTER PUBLICATION supabase_realtime ADD TABLE csat_feedback (id, rating_value, provedor_id)")
+	tend := "SELECT " + p.value("SELECT 'walbridge.' || proname FROM pg_proc WHERE proname LIKE 'tend_%'")
+	writer := p.cluster.URLAs(schema.TargetRole, "", "project")
+	for range 2 {
+		if got := pgtest.QueryValue(t, writer, tend+"(3, true)"); got != "{0,3}" {
+			t.Errorf("quiet: %s", got)
+		}
+	}
+	// The one with a list of columns would lose it.
+	if got := p.value(members); got != "conversation_alerts csat_feedback" {
+		t.Errorf("while a copy runs Realtime carries %s", got)
+	}
+	p.apply() // leaves that to the bridge
+	if got := p.value(members); got != "conversation_alerts csat_feedback" {
+		t.Errorf("after the script Realtime carries %s", got)
+	}
+	p.remove()
+	if got := p.value(members); got != all {
+		t.Errorf("after the bridge is gone Realtime carries %s", got)
 	}
 }
 

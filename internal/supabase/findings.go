@@ -143,18 +143,19 @@ func otherViews(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) (lis
 		JOIN pg_catalog.pg_depend AS d ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = v.oid AND d.classid = 'pg_catalog.pg_rewrite'::regclass
 		JOIN pg_catalog.pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> v.oid)
 		SELECT pg_catalog.min(v.schema), pg_catalog.min(v.name), pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind::text,
-			(SELECT pg_catalog.string_agg(api.name::text, ' and ' ORDER BY api.name) FROM api WHERE pg_catalog.has_table_privilege(api.oid, c.oid, 'SELECT')), ''
+			(SELECT pg_catalog.string_agg(api.name::text, ' and ' ORDER BY api.name) FROM api WHERE pg_catalog.has_table_privilege(api.oid, c.oid, 'SELECT')),
+			pg_catalog.current_setting('server_version_num')
 		FROM v JOIN pg_catalog.pg_class AS c ON c.oid = v.oid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE (c.relkind = 'm' OR c.relkind = 'v' AND NOT EXISTS (
 			SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::bool))
 		AND EXISTS (SELECT FROM api WHERE pg_catalog.has_table_privilege(api.oid, c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(api.oid, n.oid, 'USAGE'))
 		GROUP BY c.oid, c.relkind, n.nspname, c.relname ORDER BY 3`, tables)
 	for _, r := range rows {
-		f := Finding{Table: r.table, Leak: true, What: fmt.Sprintf("%s reads the view %s, which reads table %s with its owner's rights", r.texts[2], r.texts[0], r.table),
+		f := Finding{Table: r.table, Leak: true, What: fmt.Sprintf("%s can read the view %s, which reads table %s with its owner's rights", r.texts[2], r.texts[0], r.table),
 			Why: "It shows every tenant's rows or numbers to every tenant.",
 			Fix: fmt.Sprintf("ALTER VIEW %s SET (security_invoker = true);", r.texts[0])}
-		if r.texts[1] == "m" {
-			f.Why = "A materialized view has no row security: " + strings.ToLower(f.Why[:1]) + f.Why[1:]
+		if r.texts[1] == "m" || r.texts[3] < "150000" { // which had no other views, either
+			f.Why += " A materialized view has no row security, nor has any view before PostgreSQL 15."
 			f.Fix = fmt.Sprintf("REVOKE ALL ON %s FROM anon, authenticated;", r.texts[0])
 		}
 		list = append(list, f)

@@ -65,6 +65,9 @@ func RemoveRemains(ctx context.Context, conn *pgx.Conn, name string) (r Remains,
 		if r.LeaseLeft > 0 {
 			return &LeaseError{Name: name, Holder: r.Holder}
 		}
+		if err := untend(ctx, tx, name); err != nil {
+			return err
+		}
 		for _, t := range owned {
 			if _, err := tx.Exec(ctx, "DELETE FROM "+t.sql()+" WHERE "+pg.Quote(t.column)+" = $1", name); err != nil {
 				return err
@@ -74,7 +77,7 @@ func RemoveRemains(ctx context.Context, conn *pgx.Conn, name string) (r Remains,
 			gone, err = dropPrivate(ctx, tx)
 		}
 		if err == nil && !gone {
-			err = dropIndexes(ctx, tx, name)
+			err = dropOwn(ctx, tx, name)
 		}
 		return err
 	})
@@ -195,9 +198,41 @@ func dropPrivate(ctx context.Context, tx pgx.Tx) (gone bool, err error) {
 	return err == nil, err
 }
 
-// dropIndexes drops the indexes that are for this bridge's rows alone. Of a
-// bridge that has none they cost nothing, so a role that may not is no error.
-func dropIndexes(ctx context.Context, tx pgx.Tx, name string) error {
+// untend undoes what Tend and the target's scheduler do for the bridge.
+func untend(ctx context.Context, tx pgx.Tx, name string) error {
+	var quieted, function, cron bool
+	err := tx.QueryRow(ctx, `SELECT pg_catalog.to_regclass('walbridge.quieted') IS NOT NULL, pg_catalog.to_regproc($1) IS NOT NULL, pg_catalog.to_regclass('cron.job') IS NOT NULL`,
+		"walbridge."+tendName(name)).Scan(&quieted, &function, &cron)
+	if err != nil {
+		return err
+	}
+	if quieted && function {
+		var some bool
+		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM walbridge.quieted WHERE bridge = $1)", name).Scan(&some); err != nil {
+			return err
+		}
+		if some { // over the function, because the publication may be its owner's only
+			if _, err := tx.Exec(ctx, "SELECT walbridge."+tendName(name)+"(k.epoch, false) FROM walbridge.checkpoint AS k WHERE k.name = $1", name); err != nil {
+				return err
+			}
+		}
+	}
+	if !cron {
+		return nil
+	}
+	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SELECT cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.command = $1", RaiseAlerts(name))
+		return err
+	})
+	if fault.Code(err) == "42501" { // its jobs are none of this role's
+		return nil
+	}
+	return err
+}
+
+// dropOwn drops the functions and indexes that are for this bridge alone. Of a
+// bridge that has no rows they cost nothing, so a role that may not is no error.
+func dropOwn(ctx context.Context, tx pgx.Tx, name string) error {
 	rows, err := tx.Query(ctx, `
 		SELECT i.indexrelid::pg_catalog.regclass::text
 		FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
@@ -207,12 +242,20 @@ func dropIndexes(ctx context.Context, tx pgx.Tx, name string) error {
 		return err
 	}
 	indexes, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(indexes) == 0 {
+	if err != nil {
 		return err
 	}
+	drop := []string{fmt.Sprintf("DROP FUNCTION IF EXISTS walbridge.%s(int8, bool), walbridge.%s()", tendName(name), raiseName(name))}
+	if len(indexes) > 0 {
+		drop = append(drop, "DROP INDEX "+strings.Join(indexes, ", "))
+	}
 	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "DROP INDEX "+strings.Join(indexes, ", "))
-		return err
+		for _, sql := range drop {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if fault.Code(err) == "42501" {
 		return nil
