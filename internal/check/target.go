@@ -11,6 +11,7 @@ import (
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/sink"
+	"github.com/walbridge/walbridge/sink/postgres"
 )
 
 // tablesCheck asks the sink what it would make, and what it can't write to.
@@ -43,7 +44,7 @@ func tablesCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 // summary counts what the target lacks.
 func (e *Env) summary() string {
 	var parts, tables []string
-	indexes, private := 0, false
+	indexes, columns, private := 0, 0, false
 	for _, sql := range e.missing {
 		object, isTable := strings.CutPrefix(sql, "CREATE TABLE IF NOT EXISTS ")
 		object, _, _ = strings.Cut(object, " (")
@@ -54,6 +55,8 @@ func (e *Env) summary() string {
 			tables = append(tables, object)
 		case strings.HasPrefix(sql, "CREATE INDEX "):
 			indexes++
+		case addsColumn(sql):
+			columns++
 		}
 	}
 	if private {
@@ -62,10 +65,18 @@ func (e *Env) summary() string {
 	if len(tables) > 0 {
 		parts = append(parts, "tables "+strings.Join(tables, ", "))
 	}
+	if columns > 0 {
+		parts = append(parts, fmt.Sprintf("%d observed columns", columns))
+	}
 	if indexes > 0 {
 		parts = append(parts, fmt.Sprintf("%d indexes", indexes))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// addsColumn: the statement adds an observed column to a table that is there.
+func addsColumn(sql string) bool {
+	return strings.HasPrefix(sql, "ALTER TABLE ") && strings.Contains(sql, " ADD COLUMN ")
 }
 
 // createCheck asks for the rights to make what is missing.
@@ -102,11 +113,16 @@ func createCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 		index := func(sql string) bool {
 			return strings.HasPrefix(sql, "CREATE INDEX ") && strings.Contains(sql, " ON "+r.name.SQL()+" (")
 		}
+		column := func(sql string) bool {
+			return addsColumn(sql) && strings.HasPrefix(sql, "ALTER TABLE "+r.name.SQL()+" ")
+		}
 		switch {
 		case !r.exists && !r.create:
 			closed[r.name.Schema] = append(closed[r.name.Schema], r.name)
 		case r.exists && !r.owner && slices.ContainsFunc(e.missing, index):
 			refuse("an index of table "+r.name.String(), fmt.Sprintf("ALTER TABLE %s OWNER TO %s;", r.name.SQL(), role))
+		case r.exists && !r.owner && slices.ContainsFunc(e.missing, column):
+			refuse("a column of table "+r.name.String(), fmt.Sprintf("ALTER TABLE %s OWNER TO %s;", r.name.SQL(), role))
 		}
 	}
 	for _, schema := range slices.Sorted(maps.Keys(closed)) {
@@ -221,18 +237,27 @@ func (e *Env) written(ctx context.Context) (map[pg.TableName][]string, error) {
 	return columns, nil
 }
 
-// privateCheck looks at the rights on the private schema, if it is there.
+// privateCheck looks at the rights on the private schema, if it is there. Of a table
+// that this release doesn't know it takes all to be needed.
 func privateCheck(ctx context.Context, e *Env) (found []Finding, err error) {
+	needed, functions := postgres.PrivateRights(e.Name)
+	var tables, rights []string
+	for _, r := range needed {
+		tables, rights = append(tables, r.Table), append(rights, r.Right)
+	}
 	rows, err := e.target.conn.Query(ctx, `
+		WITH need AS (SELECT t, r FROM unnest($1::text[], $2::text[]) AS n(t, r))
 		SELECT 'the schema walbridge' FROM pg_catalog.pg_namespace n WHERE n.nspname = 'walbridge' AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
 		UNION ALL
 		SELECT 'table walbridge.' || c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'walbridge' AND c.relkind = 'r'
-		  AND NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
-		    AND pg_catalog.has_table_privilege(c.oid, 'UPDATE') AND pg_catalog.has_table_privilege(c.oid, 'DELETE'))
+		WHERE n.nspname = 'walbridge' AND c.relkind = 'r' AND EXISTS (
+		  SELECT FROM (SELECT r FROM need WHERE t = c.relname
+		    UNION ALL SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r WHERE NOT EXISTS (SELECT FROM need WHERE t = c.relname)) AS d(r)
+		  WHERE NOT pg_catalog.has_table_privilege(c.oid, d.r))
 		UNION ALL
 		SELECT 'function walbridge.' || p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-		WHERE n.nspname = 'walbridge' AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')`)
+		WHERE n.nspname = 'walbridge' AND p.proname = ANY ($3::text[]) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')`,
+		tables, rights, functions)
 	if err != nil {
 		return nil, fmt.Errorf("read rights on the private schema: %w", err)
 	}
@@ -250,7 +275,7 @@ func privateCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 		found = append(found, Finding{
 			Severity: Error, What: fmt.Sprintf("the role %s lacks rights on %s", e.target.role, strings.Join(lacking, ", ")),
 			Why: "The checkpoint and the held rows are there.",
-			Fix: fmt.Sprintf("GRANT USAGE ON SCHEMA walbridge TO %s; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA walbridge TO %[1]s; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA walbridge TO %[1]s;", role),
+			Fix: fmt.Sprintf("GRANT USAGE ON SCHEMA walbridge TO %s; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA walbridge TO %[1]s; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA walbridge TO %[1]s; or no more than it needs: walbridge schema target --apply --role %[1]s", role),
 		})
 	}
 	return found, rows.Err()

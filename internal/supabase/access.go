@@ -72,11 +72,18 @@ func (p *planner) access(findings []Finding) {
 		if t.Condition != "" {
 			condition += " AND " + t.Condition
 		}
-		policies = append(policies, pg.Statement{
-			SQL: fmt.Sprintf("CREATE POLICY %s ON %s FOR SELECT TO authenticated USING (%s)", policyName, t.Name.SQL(), condition),
-			Unless: fmt.Sprintf("SELECT FROM pg_catalog.pg_policy WHERE polrelid = %s::regclass AND polname = %s",
-				pg.QuoteLiteral(t.Name.SQL()), pg.QuoteLiteral(policyName)),
-		})
+		if mark := mark(condition); p.has.policies[t.Name] != mark {
+			on := policyName + " ON " + t.Name.SQL()
+			policies = append(policies,
+				pg.Statement{
+					SQL: fmt.Sprintf("CREATE POLICY %s FOR SELECT TO authenticated USING (%s)", on, condition),
+					Unless: fmt.Sprintf("SELECT FROM pg_catalog.pg_policy WHERE polrelid = %s::regclass AND polname = %s",
+						pg.QuoteLiteral(t.Name.SQL()), pg.QuoteLiteral(policyName)),
+				},
+				// One of an earlier release, or of another mapping.
+				do("ALTER POLICY %s TO authenticated USING (%s)", on, condition),
+				do("COMMENT ON POLICY %s IS %s", on, pg.QuoteLiteral(mark)))
+		}
 		if !p.has.open[t.Name] && !leaky[t.Name] {
 			policies = append(policies, do("GRANT SELECT ON TABLE %s TO authenticated", t.Name.SQL()))
 		}

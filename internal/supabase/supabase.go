@@ -123,8 +123,10 @@ type facts struct {
 	cron, cronKnown bool
 	// open are tables that exist without row security.
 	open map[pg.TableName]bool
-	// views are those with a name of ours, with their comments.
-	views map[string]string
+	// views are those with a name of ours, with their comments; policies are the
+	// comments of ours.
+	views    map[string]string
+	policies map[pg.TableName]string
 }
 
 const inspectFacts = `SELECT pg_catalog.current_setting('server_version_num')::int,
@@ -144,6 +146,7 @@ func (p *planner) inspect(ctx context.Context, conn *pgx.Conn) error {
 	}
 	h.open = map[pg.TableName]bool{}
 	h.views = map[string]string{}
+	h.policies = map[pg.TableName]string{}
 	var schemas, list []string
 	for _, t := range p.tables {
 		schemas, list = append(schemas, t.Name.Schema), append(list, t.Name.Name)
@@ -151,22 +154,23 @@ func (p *planner) inspect(ctx context.Context, conn *pgx.Conn) error {
 	for _, v := range p.metrics() {
 		schemas, list = append(schemas, v.name.Schema), append(list, v.name.Name)
 	}
-	rows, err := conn.Query(ctx, `SELECT q.s, q.n, c.relkind::text, c.relrowsecurity, coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '')
+	rows, err := conn.Query(ctx, `SELECT q.s, q.n, c.relkind::text, c.relrowsecurity, coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), ''),
+			coalesce((SELECT pg_catalog.obj_description(p.oid, 'pg_policy') FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid AND p.polname = $3), '')
 		FROM unnest($1::text[], $2::text[]) AS q(s, n)
 		JOIN pg_catalog.pg_namespace AS n ON n.nspname = q.s
-		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = q.n`, schemas, list)
+		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = q.n`, schemas, list, policyName)
 	if err != nil {
 		return fmt.Errorf("inspect the target's tables: %w", pg.Safe(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var name pg.TableName
-		var kind, comment string
+		var kind, comment, policy string
 		var secured bool
-		if err := rows.Scan(&name.Schema, &name.Name, &kind, &secured, &comment); err != nil {
+		if err := rows.Scan(&name.Schema, &name.Name, &kind, &secured, &comment, &policy); err != nil {
 			return fmt.Errorf("inspect the target's tables: %w", err)
 		}
-		h.open[name] = !secured
+		h.open[name], h.policies[name] = !secured, policy
 		h.views[name.String()] = kind + " " + comment
 	}
 	return pg.Safe(rows.Err())

@@ -15,9 +15,9 @@ type view struct {
 	query string
 }
 
-// mark is the view's comment: whose it is, and which version.
-func (v view) mark() string {
-	sum := sha256.Sum256([]byte(v.query))
+// mark is the comment of a view or a policy: whose it is, and which version.
+func mark(definition string) string {
+	sum := sha256.Sum256([]byte(definition))
 	return "walbridge " + hex.EncodeToString(sum[:6])
 }
 
@@ -94,12 +94,12 @@ func (p *planner) views() {
 			p.note("%s is there and not walbridge's; it stays as it is. To have walbridge's with the next run:\nDROP VIEW %s;", v.name, name)
 			continue
 		}
-		if have == "v "+v.mark() {
+		if have == "v "+mark(v.query) {
 			continue
 		}
 		list = append(list,
 			do("CREATE OR REPLACE VIEW %s WITH (security_invoker = true) AS\n%s", name, v.query),
-			do("COMMENT ON VIEW %s IS %s", name, pg.QuoteLiteral(v.mark())))
+			do("COMMENT ON VIEW %s IS %s", name, pg.QuoteLiteral(mark(v.query))))
 		if p.has.api {
 			list = append(list, do("REVOKE ALL ON TABLE %s FROM PUBLIC, anon, authenticated", name), do("GRANT SELECT ON TABLE %s TO authenticated", name))
 		}

@@ -80,6 +80,23 @@ func tableScript(tables []compared) (script []pg.Statement) {
 	return script
 }
 
+// PrivateRight is a right that a bridge's role needs on a table of the private
+// schema.
+type PrivateRight struct{ Table, Right string }
+
+// PrivateRights lists them, and the functions that it needs to call.
+func PrivateRights(bridge string) (rights []PrivateRight, functions []string) {
+	for _, o := range privateTables {
+		for right := range strings.SplitSeq(o.rights, ", ") {
+			rights = append(rights, PrivateRight{o.name, right})
+		}
+	}
+	for _, o := range privateFunctions {
+		functions = append(functions, o.name)
+	}
+	return rights, append(functions, tendName(bridge))
+}
+
 // privateGrants are the rights on the private schema.
 func privateGrants(name string, schema *sink.Schema, role string) []pg.Statement {
 	to := " TO " + pg.Quote(role)
