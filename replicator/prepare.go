@@ -135,13 +135,10 @@ func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mappin
 		mend := resyncHint + "; if the bridge's role may not mend the publication, the tables' owner does first: " + strings.Join(pub.SQL, " ")
 		return fault.Wrap(fault.Stop, mend, &OutOfStepError{Reason: fmt.Sprintf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream: %s", b.Name, strings.Join(missing, ", "))})
 	}
-	now, err := ReadCatalogs(ctx, source, b.Name, publishedOf(m))
-	if err != nil {
+	if err := CheckUnaltered(ctx, source, b.Name, m, catalogs, b.altered); err != nil {
 		return err
 	}
-	if now.ID() != catalogs {
-		return altered(b.Name, b.altered)
-	}
+	b.altered = nil
 	return nil
 }
 

@@ -197,3 +197,69 @@ func TestParseHeartbeat(t *testing.T) {
 		t.Errorf("heartbeat %+v %v", h, ok)
 	}
 }
+
+// A commit is in the WAL before other sessions see it, here for as long as it
+// waits for a standby that never comes. Up to there and no further may anybody
+// vouch for the publication, although all looks at the catalogs show it unaltered.
+func TestPulse_VouchesForNoMoreThanItSees(t *testing.T) {
+	t.Parallel()
+	src := newOwnSource(t)
+	tables := []TableName{{Schema: "public", Name: "item"}, {Schema: "public", Name: "part"}}
+	before, err := ReadCatalogs(t.Context(), src.conn, "bridge", tables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := OpenPulse(t.Context(), PulseConfig{
+		URL: src.url, Name: "bridge", Slot: src.db, Interval: 5 * time.Millisecond, Publication: "bridge", Tables: tables, Catalogs: before.ID(),
+	}, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(context.Background()) }()
+	// beaten waits until two more heartbeats have been emitted, and returns the last.
+	beaten := func() Beat {
+		t.Helper()
+		first, n := p.Last().Token, 0
+		last := first
+		pgtest.Eventually(t, "heartbeats", patience, func() bool {
+			if now := p.Last().Token; now != last {
+				last, n = now, n+1
+			}
+			return n >= 2
+		})
+		return p.Last()
+	}
+	pgtest.Eventually(t, "a heartbeat vouched for", patience, func() bool { b := p.Last(); return b.Token != "" && p.Vouches("", b.LSN) })
+
+	src.exec(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+	src.exec(t, "SELECT pg_reload_conf()")
+	waits := src.connect(t)
+	if _, err := waits.Exec(t.Context(), "SET application_name = 'waits'"); err != nil {
+		t.Fatal(err)
+	}
+	committed := make(chan error, 1)
+	go func() {
+		_, err := waits.Exec(context.Background(), "ALTER PUBLICATION bridge DROP TABLE public.part")
+		committed <- err
+	}()
+	pgtest.Eventually(t, "the commit waits", patience, func() bool {
+		return pgtest.QueryValue(t, src.url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'waits' AND wait_event = 'SyncRep'") == "1"
+	})
+	if b := beaten(); p.Vouches(b.Token, b.LSN) {
+		t.Error("a heartbeat behind an alteration that nobody sees yet is vouched for")
+	}
+	src.exec(t, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'waits'")
+	var altered *PublicationAlteredError
+	select {
+	case err := <-ended:
+		if !errors.As(err, &altered) || len(altered.What) != 1 || altered.What[0] != "table public.part" {
+			t.Errorf("Run = %v (%+v)", err, altered)
+		}
+	case <-time.After(patience):
+		t.Fatal("the pulse goes on")
+	}
+	if err := <-committed; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/mapping"
 )
 
 // Catalogs is what the catalogs say of a publication and its tables, by the
@@ -66,45 +67,73 @@ func (c Catalogs) differences(now Catalogs) []string {
 	return list
 }
 
-// ReadCatalogs reads the versions for the publication called name and the tables
-// that it has to hold.
-func ReadCatalogs(ctx context.Context, conn *pgx.Conn, name string, tables []TableName) (Catalogs, error) {
-	var schemas, names []string
-	for _, t := range tables {
-		schemas, names = append(schemas, t.Schema), append(names, t.Name)
-	}
+// versionsSQL is what ReadCatalogs asks, in one statement and so in one snapshot.
+func versionsSQL(conn *pgx.Conn) string {
 	inSchema := `
 		UNION ALL
 		SELECT 'schema ' || pn.pnnspid, pn.oid || '.' || pn.xmin FROM pg_catalog.pg_publication_namespace pn JOIN p ON p.oid = pn.pnpubid`
 	if strings.HasPrefix(conn.PgConn().ParameterStatus("server_version"), "14") {
 		inSchema = "" // came with 15
 	}
-	var c Catalogs
-	var text string
-	batch := &pgx.Batch{}
-	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-	// Before the snapshot, and with an answer of its own: all that has ended by
-	// then has a lower one.
-	batch.Queue("SELECT pg_catalog.pg_current_xact_id()::text::int8").QueryRow(func(row pgx.Row) error { return row.Scan(&c.ceiling) })
-	batch.Queue(`
+	return `
 		WITH p AS (SELECT oid, xmin FROM pg_catalog.pg_publication WHERE pubname = $1), v AS (
-		SELECT 'the publication' AS name, p.oid || '.' || p.xmin AS version FROM p`+inSchema+`
+		SELECT 'the publication' AS name, p.oid || '.' || p.xmin AS version FROM p` + inSchema + `
 		UNION ALL
 		SELECT 'table ' || w.schema || '.' || w.name, coalesce(c.oid, 0) || '.' || coalesce(pr.oid || '.' || pr.xmin, '')
 		FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) AS w(schema, name)
 		LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
 		LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
 		LEFT JOIN p ON true LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = p.oid AND pr.prrelid = c.oid)
-		SELECT pg_catalog.pg_current_snapshot()::text, (SELECT pg_catalog.array_agg(v.name || ' ' || v.version) FROM v)`,
-		name, schemas, names).QueryRow(func(row pgx.Row) error { return row.Scan(&text, &c.rows) })
-	batch.Queue("COMMIT")
+		SELECT pg_catalog.pg_current_snapshot()::text, (SELECT pg_catalog.array_agg(v.name || ' ' || v.version) FROM v)`
+}
+
+// ReadCatalogs reads the versions for the publication called name and the tables
+// that it has to hold. It changes nothing.
+func ReadCatalogs(ctx context.Context, conn *pgx.Conn, name string, tables []TableName) (Catalogs, error) {
+	batch := &pgx.Batch{}
+	return readCatalogs(ctx, conn, batch, new(Catalogs), name, tables)
+}
+
+// CheckUnaltered returns a *PublicationAlteredError unless the publication is the
+// one whose Catalogs.ID was taken when the slot was made. what has been altered is
+// for the error, if it is known.
+func CheckUnaltered(ctx context.Context, conn *pgx.Conn, name string, m *mapping.Mapping, catalogs string, what []string) error {
+	now, err := ReadCatalogs(ctx, conn, name, publishedOf(m))
+	if err == nil && now.ID() != catalogs {
+		err = altered(name, what)
+	}
+	return err
+}
+
+// readSettling reads them with a ceiling, which costs the server an xid.
+func readSettling(ctx context.Context, conn *pgx.Conn, name string, tables []TableName) (Catalogs, error) {
+	var c Catalogs
+	batch := &pgx.Batch{}
+	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+	// In a statement before the one whose snapshot counts: what is in the WAL by
+	// now has a lower one.
+	batch.Queue("SELECT pg_catalog.pg_current_xact_id()::text::int8").QueryRow(func(row pgx.Row) error { return row.Scan(&c.ceiling) })
+	return readCatalogs(ctx, conn, batch, &c, name, tables)
+}
+
+func readCatalogs(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch, c *Catalogs, name string, tables []TableName) (Catalogs, error) {
+	var schemas, names []string
+	for _, t := range tables {
+		schemas, names = append(schemas, t.Schema), append(names, t.Name)
+	}
+	var text string
+	begun := batch.Len() > 0
+	batch.Queue(versionsSQL(conn), name, schemas, names).QueryRow(func(row pgx.Row) error { return row.Scan(&text, &c.rows) })
+	if begun {
+		batch.Queue("COMMIT")
+	}
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return Catalogs{}, fmt.Errorf("read the publication's catalogs: %w", pg.Safe(err))
 	}
 	slices.Sort(c.rows)
 	var err error
 	c.snap, err = parseSnapshot(text)
-	return c, err
+	return *c, err
 }
 
 // PublicationAlteredError says that the publication, or a table in it, isn't the
@@ -149,7 +178,7 @@ func (p *Pulse) look(ctx context.Context, b Beat) error {
 	if p.cfg.Catalogs == "" {
 		return nil
 	}
-	now, err := ReadCatalogs(ctx, p.conn, p.cfg.Publication, p.cfg.Tables)
+	now, err := readSettling(ctx, p.conn, p.cfg.Publication, p.cfg.Tables)
 	if err != nil {
 		return err
 	}

@@ -236,7 +236,7 @@ func TestRun_Findings(t *testing.T) {
 			also: "target history",
 			at:   "source publication", severity: check.Error, what: "its publication doesn't", fix: "pg_drop_replication_slot"},
 		{name: "SlotWithoutCheckpoint", source: "SELECT pg_create_logical_replication_slot('findings', 'pgoutput');" + publish("conversations_contact"),
-			at: "target history", severity: check.Error, what: "no checkpoint that belongs to it", fix: "pg_drop_replication_slot"},
+			at: "target history", severity: check.Error, what: "no checkpoint that belongs to it", fix: "walbridge resync"},
 		{name: "OtherPlugin", source: "SELECT pg_create_logical_replication_slot('findings', 'test_decoding');" + publish("conversations_contact"),
 			at: "source slot", severity: check.Error, what: "plugin test_decoding", fix: "pg_drop_replication_slot"},
 		{name: "Replication", role: "plain", source: strings.ReplaceAll(owned, "bridge", "plain"), target: strings.ReplaceAll("SELECT 1"+creator, "bridge", "plain"),

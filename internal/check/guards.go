@@ -182,6 +182,9 @@ func historyCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 		Name: e.Name, Checkpoint: cp, System: *e.system, Fingerprint: e.mapping.Schema.Fingerprint,
 		Slot: e.slot, Manual: e.Manual,
 	}.Check()
+	if err == nil && cp.LSN != 0 {
+		err = replicator.CheckUnaltered(ctx, e.source.conn, e.Name, e.mapping, cp.Origin.Publication, nil)
+	}
 	switch {
 	case err != nil:
 		f := failed(err)
