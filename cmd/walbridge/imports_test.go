@@ -19,7 +19,7 @@ var ranks = [][]string{
 	{"internal/request", "mapping", "sink/postgres", "sink/sinktest"},
 	{"internal/supabase", "replicator/pgoutput", "sink/rest"},
 	{"replicator"},
-	{"internal/check", "internal/held", "internal/schema", "internal/survey", "internal/teardown", "internal/verify"},
+	{"internal/check", "internal/held", "internal/propose", "internal/schema", "internal/survey", "internal/teardown", "internal/verify"},
 	{"internal/demo"},
 	{"internal/bench"},
 	{"cmd", "internal/bench/cmd", "internal/django", "internal/oracle"},

@@ -38,6 +38,7 @@ type cli struct {
 
 	Run      runCmd      `cmd:"" help:"Copy what is there, then follow the source until stopped."`
 	Check    checkCmd    `cmd:"" help:"Look at source, target and mapping, and say what to mend before a start. Changes nothing."`
+	Init     initCmd     `cmd:"" help:"Propose a mapping file for the source's tables. Changes nothing."`
 	Schema   schemaCmd   `cmd:"" help:"Print the SQL that prepares source or target for roles with no more rights than needed, or run it."`
 	Status   statusCmd   `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
 	Verify   verifyCmd   `cmd:"" help:"Compare the target with the source while both are in use, and say or mend what differs."`
