@@ -29,7 +29,8 @@ Example:
 
     export WALBRIDGE_SOURCE_URL=postgres://app:…@localhost:5432/app
     walbridge init --tenant organization_id --output walbridge.yaml
-    walbridge check --config walbridge.yaml
+
+Then check it, with walbridge check --config walbridge.yaml.
 
 Exit codes: 0 done, 1 failed while running, 2 usage or configuration, or no tenant found.`
 }
