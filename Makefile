@@ -44,6 +44,10 @@ test: postgres extras compiler lint ## Install what the tests need, then check a
 		set -x; $(GO) test -timeout 30m $(TESTFLAGS) ./...; \
 	fi
 
+.PHONY: test-compose
+test-compose: compose-tools ## Test the compose stack on a real Docker engine (as root; see internal/compose)
+	TEST_COMPOSE=1 $(GO) test -count=1 -timeout 20m -v $(TESTFLAGS) ./internal/compose
+
 .PHONY: demo
 demo: postgres build ## Show the bridge at work on two throwaway clusters (FOR=1m)
 	bin/walbridge demo $(if $(FOR),--for $(FOR))
@@ -86,6 +90,10 @@ postgres:
 .PHONY: extras
 extras:
 	@sh internal/supabase/extras.sh
+
+.PHONY: compose-tools
+compose-tools:
+	@sh internal/compose/install.sh
 
 # The race detector needs a C compiler. Without one, and without the right to
 # install it, the tests run all the same.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/walbridge/walbridge/internal/check"
 	"github.com/walbridge/walbridge/internal/config"
+	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
 )
 
@@ -43,6 +45,9 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	}
 	// What the URLs have to say about themselves is a finding of its side.
 	warnings := slices.Clone(cfg.Warnings)
+	if err := cfg.RequireListen(); err != nil {
+		warnings = append(warnings, fmt.Sprintf("%v: %s", err, fault.HintOf(err)))
+	}
 	if err := requireReadable(cfg); err != nil {
 		return err
 	}

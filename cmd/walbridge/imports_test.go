@@ -22,7 +22,7 @@ var ranks = [][]string{
 	{"internal/check", "internal/held", "internal/propose", "internal/schema", "internal/survey", "internal/teardown", "internal/verify"},
 	{"internal/demo"},
 	{"internal/bench"},
-	{"cmd", "internal/bench/cmd", "internal/django", "internal/oracle"},
+	{"cmd", "internal/bench/cmd", "internal/compose", "internal/django", "internal/oracle"},
 }
 
 // libraries are the modules that packages may import beside the standard
@@ -37,6 +37,7 @@ var libraries = []string{
 	"github.com/jackc/pgx/v5",
 	"github.com/lmittmann/tint",
 	"github.com/prometheus/client_golang",
+	"golang.org/x/crypto/x509roots/fallback", // roots for an image without files
 	"golang.org/x/sync",
 	// In tests, and in sink/sinktest.
 	"github.com/google/go-cmp",

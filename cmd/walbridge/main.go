@@ -13,6 +13,9 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	// The authorities of the public web, for where the system has none: an image
+	// that holds nothing but this program. Those of the system go before them.
+	_ "golang.org/x/crypto/x509roots/fallback"
 
 	"github.com/walbridge/walbridge/configs"
 	"github.com/walbridge/walbridge/internal/config"

@@ -69,6 +69,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err := cfg.RequireBoth(); err != nil {
 		return err
 	}
+	if err := cfg.RequireListen(); err != nil {
+		return err
+	}
 	file, err := mapping.Parse(cfg.Mapping.Name, cfg.Mapping.Data)
 	if err != nil {
 		return fault.Wrap(fault.Config, "docs/mapping.md describes the file", err)

@@ -25,6 +25,7 @@ type statusCmd struct {
 	URL      string        `help:"Address of a bridge elsewhere, as http://host:8787. Without it the one that listens on this machine is asked." name:"url" placeholder:"URL"`
 	Watch    bool          `help:"Go on until Ctrl-C: repaint a terminal, append lines elsewhere." short:"w"`
 	Interval time.Duration `help:"With --watch: time between two looks; 1s by default." default:"1s" placeholder:"DURATION"`
+	Probe    bool          `help:"Ask the bridge alone, not the databases when it is silent: for a container's health check."`
 	JSON     bool          `help:"Print status.json, with who was asked in \"from\"." name:"json"`
 	Name     string        `help:"Name of the bridge: of its slot, publication and checkpoint." placeholder:"NAME"`
 }
@@ -41,6 +42,7 @@ Example:
     walbridge status
     walbridge status --watch
     walbridge status --json --url http://bridge.internal:8787
+    walbridge status --probe
 
 Exit codes: 0 the bridge is well, 1 nobody could be asked, 2 usage or configuration,
 3 it isn't well, or no bridge runs, or one of the databases is out of reach. With
@@ -61,7 +63,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	ask := &asker{cfg: cfg, log: newLogger(cfg.Log, a.environ, a.stderr), any: c.URL != ""}
+	ask := &asker{cfg: cfg, log: newLogger(cfg.Log, a.environ, a.stderr), any: c.URL != "", alone: c.Probe}
 	switch {
 	case c.URL != "":
 		if ask.address, err = web.ParseAddress(c.URL); err != nil {
@@ -97,7 +99,9 @@ type asker struct {
 	// bridge of another name is as good.
 	address string
 	any     bool
-	warned  bool
+	// alone says not to turn to the databases when the bridge is silent.
+	alone  bool
+	warned bool
 }
 
 // ask returns a snapshot and a sentence about whose word it is.
@@ -115,6 +119,9 @@ func (k *asker) ask(ctx context.Context) (n status.Snapshot, whose string, err e
 	}
 	if err := ctx.Err(); err != nil {
 		return n, "", err
+	}
+	if k.alone {
+		return n, "", silent
 	}
 	if err := k.cfg.RequireBoth(); err != nil {
 		return n, "", fault.Wrap(fault.Config, fault.HintOf(err), fmt.Errorf("%w; to ask the databases instead: %w", silent, err))

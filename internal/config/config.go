@@ -14,7 +14,8 @@ type Config struct {
 	Source   Source   `yaml:"source"`
 	Target   Target   `yaml:"target"`
 	Supabase Supabase `yaml:"supabase"`
-	Listen   string   `yaml:"listen" help:"Address of the status page, the probes and the metrics, or off. They show no row data; still, beyond loopback give the address only in a network that you trust."`
+	Listen   string   `yaml:"listen" help:"Address of the status page, the probes and the metrics, or off. They show no row data. An address that other machines reach takes expose as well."`
+	Expose   bool     `yaml:"expose" help:"Says that the network is trusted, so that listen may be an address beyond this machine. In a container it has to be, as 0.0.0.0:8787: there the container's network decides who reaches it."`
 	Prepare  string   `yaml:"prepare" oneof:"auto manual" help:"Whether run creates what is missing (publication, slot, target tables, private schema), or says what is missing and stops."`
 	OnDelete string   `yaml:"on_delete" oneof:"keep delete" optional:"true" help:"What a deletion at the source does to the row at the target, over what the mapping says for each table."`
 	Audit    Audit    `yaml:"audit"`

@@ -33,7 +33,7 @@ func TestLoad_Files(t *testing.T) {
 			WarnRetained: 1 << 30, AlarmRetained: 10 << 30},
 		Target:   config.Target{URL: config.NewSecret("postgres://postgres:hunter2@127.0.0.1:5433/postgres"), InsecureTLS: true},
 		Supabase: config.Supabase{URL: "https://ref.supabase.co", Key: config.NewSecret("hunter2"), MaxBody: 256 << 10},
-		Listen:   "0.0.0.0:9000", Prepare: "manual", OnDelete: "keep",
+		Listen:   "0.0.0.0:9000", Expose: true, Prepare: "manual", OnDelete: "keep",
 		Audit:  config.Audit{Values: "all", Unchanged: true, MaxValue: 16384},
 		Batch:  config.Batch{Rows: 500, Bytes: 1 << 20},
 		Queue:  config.Queue{Bytes: 2_000_000},
@@ -152,6 +152,7 @@ func TestLoad_Precedence(t *testing.T) {
 		{name: "own file before django's", env: []string{"DATABASE_URL=postgres://django/db", "WALBRIDGE_SOURCE_URL_FILE=" + secret}, key: "source.url", want: "postgres://secret/db"},
 		{name: "both", env: []string{"WALBRIDGE_SOURCE_URL=x", "WALBRIDGE_SOURCE_URL_FILE=" + secret}, want: "!are both set"},
 		{name: "no such file", env: []string{"WALBRIDGE_TARGET_URL_FILE=/nowhere"}, want: "!WALBRIDGE_TARGET_URL_FILE: open /nowhere"},
+		{name: "directory in place of a file", env: []string{"WALBRIDGE_TARGET_URL_FILE=" + dir}, want: "!remove it there and write the file"},
 		{name: "empty file", env: []string{"WALBRIDGE_TARGET_URL_FILE=" + empty}, want: "!is empty"},
 		{name: "no file for what is no secret", env: []string{"WALBRIDGE_NAME_FILE=" + secret}, key: "name", want: "walbridge"},
 		{name: "no configuration", file: "/nowhere.yaml", want: "!read configuration: open /nowhere.yaml"},
@@ -180,6 +181,29 @@ func TestLoad_Precedence(t *testing.T) {
 				t.Errorf("%s = %q, want %q", tt.key, got, tt.want)
 			}
 		})
+	}
+}
+
+// The status page is shown to other machines only on a word of the operator's.
+func TestRequireListen(t *testing.T) {
+	t.Parallel()
+	for listen, local := range map[string]bool{
+		"127.0.0.1:8787": true, "127.9.9.9:1": true, "[::1]:8787": true, "localhost:8787": true, "off": true,
+		":8787": false, "0.0.0.0:8787": false, "[::]:8787": false, "10.0.0.7:8787": false, "bridge.internal:8787": false,
+	} {
+		c := config.Default()
+		c.Listen = listen
+		err := c.RequireListen()
+		if local != (err == nil) {
+			t.Errorf("RequireListen() with %s: %v", listen, err)
+		}
+		if err != nil && (fault.ClassOf(err) != fault.Config || !strings.Contains(fault.HintOf(err), "WALBRIDGE_EXPOSE=true")) {
+			t.Errorf("RequireListen() with %s says %q, hint %q", listen, err, fault.HintOf(err))
+		}
+		c.Expose = true
+		if err := c.RequireListen(); err != nil {
+			t.Errorf("RequireListen() with %s and expose: %v", listen, err)
+		}
 	}
 }
 

@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
@@ -139,7 +141,13 @@ func lookup(env map[string]string, names []string, secret bool) (name, value str
 // readSecret returns what a file holds.
 func readSecret(path string) (string, error) {
 	data, err := os.ReadFile(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("%w: user %d, as whom the bridge runs, must be able to read it (chown %[2]d, or chmod o+r)", err, os.Getuid())
+	case errors.Is(err, syscall.EISDIR):
+		// Docker makes one, of the name on the host, where there is no file to mount.
+		return "", fmt.Errorf("%w: a container gets a directory where its host has no such file: remove it there and write the file", err)
+	case err != nil:
 		return "", err
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")

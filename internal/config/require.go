@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
@@ -48,6 +49,22 @@ func (c *Config) RequireBoth() error {
 			"source and target are the same database: %s at %s", source.Database, source.Address())
 	}
 	return nil
+}
+
+// RequireListen checks that whoever lets other machines see the status page has
+// said so: an address such as :8787, which looks harmless, is one that all of the
+// network reaches.
+func (c *Config) RequireListen() error {
+	if c.Listen == "off" || c.Expose {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err == nil && pg.Loopback(host) {
+		return nil
+	}
+	return fault.Errorf(fault.Config,
+		"set WALBRIDGE_EXPOSE=true if the network is trusted, as that of a container is; else WALBRIDGE_LISTEN=127.0.0.1:8787",
+		"listen is %s, where others than this machine see the status and the metrics", c.Listen)
 }
 
 // SourceOptions are what connections to the source take from the settings.

@@ -101,7 +101,7 @@ func encryptedOnly(fallbacks []*pgconn.FallbackConfig) []*pgconn.FallbackConfig 
 func weakest(cfg *pgx.ConnConfig) TLS {
 	least := Local
 	see := func(host string, port uint16, c *tls.Config) {
-		if network, _ := pgconn.NetworkAddress(host, port); network == "unix" || loopback(host) {
+		if network, _ := pgconn.NetworkAddress(host, port); network == "unix" || Loopback(host) {
 			return
 		}
 		least = min(least, protection(c))

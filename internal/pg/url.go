@@ -223,7 +223,7 @@ func Redact(url string) string {
 // of this machine or of a private range, or a name without a dot or under a
 // suffix that only private name servers answer.
 func private(host string) bool {
-	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || loopback(host) {
+	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || Loopback(host) {
 		return true
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
@@ -238,8 +238,8 @@ func private(host string) bool {
 	return !strings.Contains(host, ".")
 }
 
-// loopback reports this machine.
-func loopback(host string) bool {
+// Loopback reports a host name or address that is this machine's alone.
+func Loopback(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.IsLoopback()
 	}

@@ -2,7 +2,16 @@
 import os
 from urllib.parse import unquote, urlsplit
 
-_url = urlsplit(os.environ["DATABASE_URL"])
+
+def _database_url():
+    path = os.environ.get("DATABASE_URL_FILE")
+    if not path:
+        return os.environ["DATABASE_URL"]
+    with open(path) as file:
+        return file.read().strip()
+
+
+_url = urlsplit(_database_url())
 
 DATABASES = {
     "default": {
