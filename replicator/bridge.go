@@ -62,8 +62,9 @@ type Options struct {
 	// Once ends the run with nil when all that was there at its start, and a
 	// heartbeat after it, is durable at the target.
 	Once bool
-	// QuietCopy leaves Realtime out of a first copy, see sink.Tending.
-	QuietCopy bool
+	// QuietCopy leaves Realtime out of a first copy, see sink.Tending; QuietResync
+	// out of a resync.
+	QuietCopy, QuietResync bool
 	// TendEvery is how often the target is tended to; 30 s if zero.
 	TendEvery time.Duration
 	// Retention is what the slot may cost the source.

@@ -21,11 +21,20 @@ type tending struct {
 	said    string
 }
 
-// tend has the sink look after the target when it's time, and whenever a first
-// copy begins or ends. What fails there keeps no row from its place, so it is said
+// quiet says whether Realtime is to be left out for now: of a first copy, because
+// every row of it is new; of a resync, which writes what differs, only if asked to.
+func (a *applier) quiet() bool {
+	if a.owed || a.task != nil && isResync(a.task.request) {
+		return a.opts.QuietResync
+	}
+	return a.opts.QuietCopy && a.copy.active()
+}
+
+// tend has the sink look after the target when it's time, and whenever a copy that
+// is to be quiet begins or ends. What fails there keeps no row from its place, so it is said
 // once and tried again.
 func (a *applier) tend(ctx context.Context) error {
-	quiet := a.opts.QuietCopy && a.copy.active()
+	quiet := a.quiet()
 	every := a.opts.TendEvery
 	if every == 0 {
 		every = tendInterval

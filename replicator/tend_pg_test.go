@@ -129,6 +129,71 @@ func TestTend_QuietCopy(t *testing.T) {
 	}
 }
 
+// A resync sends what differed, and nothing if it is to be quiet; then the tables
+// are back.
+func TestTend_QuietResync(t *testing.T) {
+	t.Parallel()
+	for _, quiet := range []bool{true, false} {
+		t.Run(fmt.Sprintf("quiet %v", quiet), func(t *testing.T) {
+			t.Parallel()
+			w := newNioChat(t)
+			w.tune = func(o *replicator.Options) { o.QuietResync = quiet }
+			pgtest.Exec(t, w.dst, guideTables, "CREATE PUBLICATION supabase_realtime FOR TABLE conversations, messages")
+			w.exec(seed)
+			r := w.start()
+			w.catchUp(r)
+			pgtest.Exec(t, w.dst, "UPDATE messages SET content = 'altered'", "SELECT pg_create_logical_replication_slot('realtime', 'pgoutput')")
+			if got := w.ended(w.ask("resync", "{}")); !strings.HasPrefix(got, "done") {
+				t.Fatal(got)
+			}
+			pgtest.Eventually(t, "the tables in Realtime", patience, func() bool {
+				return w.rows("SELECT count(*) FROM pg_publication_rel") == "2"
+			})
+			w.want("mended", "SELECT content FROM messages WHERE id = 100", "oi")
+			if got, want := strings.Join(w.realtime(), ", "), map[bool]string{false: "U messages"}[quiet]; got != want {
+				t.Errorf("the resync sent %q, want %q", got, want)
+			}
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A client of the slot sees each change once, and those of a row in their order.
+func TestTend_RealtimeOrder(t *testing.T) {
+	t.Parallel()
+	w := newNioChat(t)
+	w.tune = func(o *replicator.Options) { o.BatchRows = 7 }
+	w.exec(seed)
+	r := w.start()
+	w.catchUp(r)
+	pgtest.Exec(t, w.dst, "SELECT pg_create_logical_replication_slot('realtime', 'test_decoding')")
+	var sql []string
+	for n := range 60 {
+		sql = append(sql, fmt.Sprintf("UPDATE conversations_contact SET name = 'n%03d' WHERE id = 7", n),
+			fmt.Sprintf(`INSERT INTO conversations_message (id, message_type, content, created_at, conversation_id, additional_attributes, is_from_customer, updated_at)
+				VALUES (%d, 'text', '', now(), 10, '{}', true, now())`, 1000+n))
+	}
+	w.exec(sql...)
+	w.catchUp(r)
+	const changes = "FROM pg_logical_slot_peek_changes('realtime', NULL, NULL, 'skip-empty-xacts', 'on') AS c, LATERAL substring(data FROM '%s') AS v WHERE v IS NOT NULL"
+	names := w.rows("SELECT v " + fmt.Sprintf(changes, "table public.contacts: UPDATE: .*name.text.:.(n[0-9]{3})"))
+	list := strings.Split(names, "\n")
+	for i, name := range list[1:] {
+		if name <= list[i] {
+			t.Errorf("after %s comes %s", list[i], name)
+		}
+	}
+	if got := list[len(list)-1]; got != "n059" {
+		t.Errorf("the last name is %s", got)
+	}
+	w.want("messages", "SELECT count(*), count(DISTINCT v), min(v), max(v) "+fmt.Sprintf(changes, "table public.messages: INSERT: id.bigint.:([0-9]+)"), "60 | 60 | 1000 | 1059")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // guideTables are the tables of NioChat's Supabase guide that the test publishes.
 const guideTables = `
 CREATE TABLE conversations (id BIGINT PRIMARY KEY, provedor_id BIGINT NOT NULL, contact_id BIGINT NOT NULL, inbox_id BIGINT,

@@ -86,7 +86,7 @@ type Queue struct {
 // Copy is the first copy.
 type Copy struct {
 	Rows     int    `yaml:"rows" min:"1" help:"Rows that one piece of the first copy reads, in a short transaction of its own."`
-	Realtime string `yaml:"realtime" oneof:"pause publish" help:"Whether Supabase's Realtime carries a first copy. pause takes the mapped tables out of the publication supabase_realtime until it is done, and puts back those that were in it."`
+	Realtime string `yaml:"realtime" oneof:"pause pause_all publish" help:"Whether Supabase's Realtime carries a first copy. pause takes the mapped tables out of the publication supabase_realtime until it is done, and puts back those that were in it; pause_all does so for a resync, too, which writes only what differs."`
 }
 
 // Reject bounds rows that the target refuses.

@@ -57,7 +57,7 @@ func TestMetrics_Answers(t *testing.T) {
 	}
 }
 
-// rowsPerTenant makes a large project: 100 tenants.
+// many makes a large project of 100 tenants.
 const many = `
 	INSERT INTO conversations (id, provedor_id, contact_id, inbox_id, status, created_at, ended_at, open_since)
 	SELECT n, n %% 100, n, n, CASE WHEN n %% 50 = 0 THEN 'open' ELSE 'closed' END, now() - n * interval '40 days' / %[1]d,
