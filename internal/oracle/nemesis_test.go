@@ -23,6 +23,7 @@ import (
 var (
 	nemesisSeed   = flag.Uint64("nemesis.seed", 0, "run this seed of the nemesis only")
 	nemesisFaults = flag.Int("nemesis.faults", 6, "how many faults a seed has")
+	nemesisEvery  = flag.Int("nemesis.every", 1, "compare after every so many faults, and after the last")
 	nemesisOnly   = flag.String("nemesis.only", "", "only these faults, separated by commas")
 )
 
@@ -189,10 +190,13 @@ func (n *nemesis) run(ctx context.Context, wg *sync.WaitGroup) (map[string]int, 
 		if err := f.strike(n, ctx); err != nil {
 			return counts, fmt.Errorf("fault %d (%s): %w", i, f.name, err)
 		}
+		counts[f.name]++
+		if (i+1)%*nemesisEvery != 0 && i+1 < *nemesisFaults {
+			continue
+		}
 		if err := n.settle(ctx); err != nil {
 			return counts, fmt.Errorf("after fault %d (%s): %w", i, f.name, err)
 		}
-		counts[f.name]++
 	}
 	b := w.bridge
 	w.bridge = nil
