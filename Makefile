@@ -71,10 +71,23 @@ test-matrix: ## Test against other majors of PostgreSQL (MATRIX="14 16 17 18"; n
 	done
 
 .PHONY: soak
-soak: postgres build ## Test for long: random transactions against the oracle, then the demo (SEEDS=1000 FOR=15m)
-	ORACLE_SEEDS=$(or $(SEEDS),1000) $(GO) test -count=1 -timeout 0 ./internal/oracle -oracle.all
+soak: postgres build ## Test for long: random transactions and faults against the oracle, then the demo (SEEDS=1000 FAULTS=50 FOR=15m)
+	ORACLE_SEEDS=$(or $(SEEDS),1000) $(GO) test -count=1 -timeout 0 -run TestOracle ./internal/oracle -oracle.all
+	NEMESIS_SEEDS=20 $(GO) test -count=1 -timeout 0 -v -run TestNemesis ./internal/oracle -nemesis.faults $(or $(FAULTS),50)
+	LARGE=full $(GO) test -count=1 -timeout 0 -v -run TestLarge ./internal/oracle
 	ISOLATION_QUERIES=10000 $(GO) test -count=1 -timeout 0 -run TestIsolation ./internal/supabase
 	bin/walbridge demo --for $(or $(FOR),15m)
+
+# Without FAULTS each pair has twenty.
+.PHONY: soak-matrix
+soak-matrix: postgres ## Faults with each pair of PostgreSQL majors as source and target (FAULTS=20; needs npm)
+	@sh internal/pgtest/versions.sh $(MATRIX_DIR) 14 16 17 18 >/dev/null || exit 1; \
+	bin() { [ $$1 = 15 ] && echo /usr/lib/postgresql/15/bin || echo $(MATRIX_DIR)/$$1/bin; }; \
+	for source in 14 15 16 17 18; do for target in 15 16 17 18; do \
+		echo "make: source $$source, target $$target" >&2; \
+		NEMESIS_SOURCE_BIN=$$(bin $$source) NEMESIS_TARGET_BIN=$$(bin $$target) \
+			$(GO) test -count=1 -timeout 0 -run TestNemesis ./internal/oracle -nemesis.faults $(or $(FAULTS),20) || exit 1; \
+	done; done
 
 .PHONY: clean
 clean: ## Remove what build made
