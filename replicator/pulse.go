@@ -3,7 +3,6 @@ package replicator
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -30,7 +29,6 @@ type PulseConfig struct {
 	URL string
 	// Name is the bridge's, in its heartbeats and as application_name.
 	Name        string
-	Slot        string
 	Interval    time.Duration
 	InsecureTLS bool
 	// Publication must stay as it was with its Tables when Catalogs was read;
@@ -48,8 +46,6 @@ type Beat struct {
 	At  time.Time
 	// Flush is the end of the source's flushed WAL.
 	Flush cdc.LSN
-	// Slot is the bridge's slot; its zero value if there is none.
-	Slot Slot
 }
 
 // Pulse is an ordinary session on the source. It writes a heartbeat into the WAL
@@ -275,9 +271,6 @@ func (p *Pulse) beat(ctx context.Context) error {
 		return err
 	}
 	if b.Flush, err = FlushLSN(ctx, p.conn); err != nil {
-		return err
-	}
-	if b.Slot, err = ReadSlot(ctx, p.conn, p.cfg.Slot); err != nil && !errors.Is(err, ErrNoSlot) {
 		return err
 	}
 	p.mu.Lock()

@@ -123,7 +123,7 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	}
 	defer func() { _ = str.Close() }()
 	pulse, err := OpenPulse(ctx, PulseConfig{
-		URL: b.SourceURL, Name: b.Name, Slot: b.Name, Interval: b.Heartbeat, InsecureTLS: b.SourceInsecureTLS,
+		URL: b.SourceURL, Name: b.Name, Interval: b.Heartbeat, InsecureTLS: b.SourceInsecureTLS,
 		Publication: b.Name, Tables: publishedOf(m), Catalogs: cp.Origin.Publication,
 	}, b.Log)
 	if err != nil {
