@@ -62,7 +62,8 @@ func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 	if s.op == cdc.Update && s.prev.row != nil && len(changed) == 0 && !w.b.e.m.Audit.Unchanged {
 		return nil
 	}
-	last := &s.st.now
+	end := s.end()
+	last := &end.now
 	if s.op == cdc.Delete {
 		last = &s.prev // whatever comes under the same id afterwards is another row
 	}
@@ -71,11 +72,15 @@ func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 	d := draft{Commit: w.t.Commit, Seq: s.item.c.Ordinal, Action: action, User: w.user(s), Time: w.t.Time}
 	var few [2]cdc.Value
 	tenants := few[:0]
-	if !last.waits(t.Table) {
+	switch {
+	case last.place == nowhere && final.Kind != cdc.Text && (s.next.place == inTable || s.next.incomplete()):
+		// It was dropped in the end, or another row was under its key.
+		tenants = withTenant(tenants, s.next.tenant(t.Table))
+	case !last.waits(t.Table):
 		tenants = withTenant(tenants, final)
 	}
 	if s.prev.place == inTable || s.prev.incomplete() {
-		if from := s.prev.tenant(t.Table); from != s.next.tenant(t.Table) || s.st.now.place == nowhere {
+		if from := s.prev.tenant(t.Table); from != s.next.tenant(t.Table) || end.now.place == nowhere {
 			tenants = withTenant(tenants, from)
 		}
 	}
@@ -83,11 +88,11 @@ func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 		tenants = withTenant(withTenant(tenants, m.From), m.To)
 	}
 	// A row that is held no longer brings along the entries that waited for it.
-	if len(s.st.waiting) > 0 && s.st.now.place != nowhere && !s.st.now.waits(t.Table) {
-		if err := w.b.emitWaiting(s.st.waiting, s.st.now.tenant(t.Table)); err != nil {
+	if len(end.waiting) > 0 && end.now.place != nowhere && !end.now.waits(t.Table) {
+		if err := w.b.emitWaiting(end.waiting, end.now.tenant(t.Table)); err != nil {
 			return err
 		}
-		s.st.waiting = nil
+		end.waiting = nil
 	}
 	// The entries of before have been made: the text of this one has no other
 	// place than theirs.
@@ -95,8 +100,8 @@ func (w *work) stepEntries(ctx context.Context, s *step, moved *moves) error {
 	for _, tenant := range tenants {
 		w.b.emit(&d, tenant.Text)
 	}
-	if last.waits(t.Table) && s.st.now.waits(t.Table) {
-		return w.wait(ctx, s.st, d, tenants)
+	if last.waits(t.Table) && end.now.waits(t.Table) {
+		return w.wait(ctx, end, d, tenants)
 	}
 	return nil
 }
@@ -178,16 +183,12 @@ func (w *work) writeReleased(m *moves) error {
 // from number next on and up to an ordinal: one for each tenant that they moved
 // rows from or to.
 func (w *work) pathEntries(moved *moves, next int, upto uint32) int {
-	for next < len(w.paths) && w.paths[next].ordinal < upto {
+	for ; next < len(w.paths) && w.paths[next].ordinal < upto; next++ {
 		p := &w.paths[next]
-		// A change of the key touches two path values, one behind the other.
-		for next++; next < len(w.paths) && w.paths[next].item == p.item; next++ {
-			p = &w.paths[next]
-		}
 		if moved == nil || p.item.source.Target != nil && p.item.source.Target.Audit != nil {
 			continue
 		}
-		along := w.along(moved, p.item)
+		along := crossing(moved.rows[p.key])
 		if len(along) == 0 {
 			continue
 		}
@@ -223,14 +224,12 @@ func (w *work) along(moved *moves, it *item) []sink.Moved {
 	if moved == nil || it.source.Node == nil {
 		return nil
 	}
-	var all []sink.Moved
 	for i := range w.paths {
-		// The rows under the old key count, and those under the new one.
 		if p := &w.paths[i]; p.item == it {
-			all = append(all, crossing(moved.rows[p.key])...)
+			return crossing(moved.rows[p.key])
 		}
 	}
-	return all
+	return nil
 }
 
 func (w *work) truncateEntries(tr *truncation) {

@@ -1,6 +1,8 @@
 package mapping
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -56,8 +58,8 @@ func TestBatch_WaitingEntriesOfAnotherNote(t *testing.T) {
 	}
 }
 
-// An inbox gets another key, and another inbox its old one. Notes move over both
-// keys, and the change of the key tells of all of them.
+// An inbox gets another key, and another inbox its old one. Each change tells of
+// the notes that it moved.
 func TestBatch_MovesOverBothKeys(t *testing.T) {
 	t.Parallel()
 	n := newNotebook(t)
@@ -66,5 +68,49 @@ func TestBatch_MovesOverBothKeys(t *testing.T) {
 	n.apply(n.change(cdc.Delete, n.inbox, 2))
 	n.apply(n.moveKey(n.inbox, 1, 2, 7), n.change(cdc.Insert, n.inbox, 1, 9))
 	n.wantRows("1/1/9/a", "2/2/7/b")
-	n.wantEntries("7 note.created 1 insert", "8 note.created 2 insert", "7 inbox.moved 2 move", "9 inbox.moved 2 move", "8 inbox.moved 2 move")
+	n.wantEntries("7 note.created 1 insert", "8 note.created 2 insert",
+		"8 inbox.moved 2 move", "7 inbox.moved 2 move", "7 inbox.moved 1 move", "9 inbox.moved 1 move")
+}
+
+// Of two changes of an inbox the first makes no difference. What moves belongs to
+// the second: the entry of the first may be left out.
+func TestBatch_MovesWithTheChangeThatMadeADifference(t *testing.T) {
+	t.Parallel()
+	n := newNotebook(t)
+	n.apply(n.change(cdc.Insert, n.inbox, 1, 7), n.change(cdc.Insert, n.note, 1, 1, "a"))
+	same, other := n.change(cdc.Update, n.inbox, 1, 7), n.change(cdc.Update, n.inbox, 1, 8)
+	n.apply(same, other)
+	entries := n.wantEntries("7 note.created 1 insert", "7 inbox.moved 1 move", "8 inbox.moved 1 move")
+	if want := fmt.Sprintf(`"seq":%d,`, other.Ordinal); !strings.Contains(entries[1].Details, want) {
+		t.Errorf("details %s, want them of the second change, %s", entries[1].Details, want)
+	}
+}
+
+// A held note is changed before its key changes. The entries of both wait with it
+// under its new key.
+func TestBatch_EntriesFollowTheKey(t *testing.T) {
+	t.Parallel()
+	n := newNotebook(t)
+	n.apply(n.change(cdc.Insert, n.note, 3, 5, "c"))
+	n.apply(n.change(cdc.Insert, n.note, 1, 5, "a"), n.moveKey(n.note, 1, 2, 5, "a"),
+		n.change(cdc.Update, n.note, 3, 5, "d"), n.moveKey(n.note, 3, 4, 5, "d"))
+	n.wantHeld(2)
+	n.wantEntries()
+	n.apply(n.change(cdc.Insert, n.inbox, 5, 7))
+	n.wantRows("2/5/7/a", "4/5/7/d")
+	if entries := n.memory.Entries(&sink.EntryTable{Schema: "public", Name: "audit_logs"}); len(entries) != 5+1 {
+		t.Errorf("%d entries, want 2 and 3 of the notes, and 1 of the inbox: %v", len(entries), entries)
+	}
+}
+
+// A note comes to a tenant and goes within a transaction, and another that is
+// dropped takes its key. The changes of the first one were its tenant's.
+func TestBatch_DroppedUnderTheKeyOfAnother(t *testing.T) {
+	t.Parallel()
+	n := newNotebook(t)
+	n.note.Target.WithoutTenant = Drop
+	n.apply(n.change(cdc.Insert, n.inbox, 6, 7), n.change(cdc.Insert, n.note, 1, 6, "a"), n.change(cdc.Delete, n.note, 1),
+		n.change(cdc.Insert, n.note, 1, nil, "b"), n.change(cdc.Delete, n.note, 1))
+	n.wantRows()
+	n.wantEntries("7 note.created 1 insert", "7 note.deleted 1 delete")
 }

@@ -44,6 +44,16 @@ type step struct {
 	op         cdc.Op
 	prev, next version
 	quiet      bool // makes no entry: the other half of a key change
+	// moved is where the row is after a later change of its key, nil without one.
+	moved *rowState
+}
+
+// end is where the row is at the end of the transaction.
+func (s *step) end() *rowState {
+	if s.moved != nil {
+		return s.moved
+	}
+	return s.st
 }
 
 // pathChange is a source row whose path values the transaction touched, with the
@@ -194,12 +204,12 @@ func (w *work) walkPaths(ctx context.Context) error {
 		}
 		var former cdc.Row // the values under the old key
 		if it.old != nil && !it.skipOld {
-			if err := w.touchPath(ctx, it, it.oldKey, seen); err != nil {
-				return err
-			}
 			// Kept children still refer to the old key.
 			k := pathKey{it.source.Node, it.oldKey}
-			st := w.b.paths[k]
+			st, err := w.b.state(ctx, k)
+			if err != nil {
+				return err
+			}
 			former = st.now.Values
 			if st.present {
 				w.b.setPath(k, st, sink.PathRow{Values: former, Gone: true})
@@ -208,11 +218,11 @@ func (w *work) walkPaths(ctx context.Context) error {
 		if it.skip {
 			continue
 		}
-		if err := w.touchPath(ctx, it, it.key, seen); err != nil {
+		k := pathKey{it.source.Node, it.key}
+		st, err := w.b.state(ctx, k)
+		if err != nil {
 			return err
 		}
-		k := pathKey{it.source.Node, it.key}
-		st := w.b.paths[k]
 		if it.c.Op == cdc.Delete {
 			// Those that still depend on it keep its last values.
 			if st.present && !st.now.Gone {
@@ -234,7 +244,13 @@ func (w *work) walkPaths(ctx context.Context) error {
 			}
 			vals[j] = former[j]
 		}
-		if !st.present || st.now.Gone || !equalRows(st.now.Values, vals) {
+		if differs := !st.present || !equalRows(st.now.Values, vals); differs || st.now.Gone {
+			if differs && !seen[k] {
+				// What moves by it counts as moved by the first change that made
+				// a difference.
+				seen[k] = true
+				w.paths = append(w.paths, pathChange{key: k, before: st.now, had: st.present, ordinal: it.c.Ordinal, item: it})
+			}
 			w.b.setPath(k, st, sink.PathRow{Values: vals})
 		}
 	}
@@ -260,17 +276,6 @@ func (w *work) follow(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
-}
-
-func (w *work) touchPath(ctx context.Context, it *item, key sink.Key, seen map[pathKey]bool) error {
-	k := pathKey{it.source.Node, key}
-	st, err := w.b.state(ctx, k)
-	if err != nil || seen[k] {
-		return err
-	}
-	seen[k] = true
-	w.paths = append(w.paths, pathChange{key: k, before: st.now, had: st.present, ordinal: it.c.Ordinal, item: it})
 	return nil
 }
 
@@ -353,12 +358,32 @@ func (w *work) upsert(ctx context.Context, it *item) error {
 		st.waiting = waiting
 	}
 	if carried != nil {
+		w.follows(it, st)
 		before, prev.place, prev.reason = carried.row, carried.place, carried.reason
 		if prev.place == nowhere {
 			before = nil // one that was dropped; only this batch still has it
 		}
 	}
 	return w.write(ctx, it, st, prev, before)
+}
+
+// follows notes for the steps of a row that it goes on as st under its new key.
+func (w *work) follows(it *item, st *rowState) {
+	last := len(w.steps) - 1 // the step that took the row away from its old key
+	if last < 0 || w.steps[last].item != it {
+		return
+	}
+	old := w.steps[last].st
+	for i := last - 1; i >= 0; i-- {
+		s := &w.steps[i]
+		if s.end() != old {
+			continue
+		}
+		if s.op == cdc.Delete {
+			return // of an earlier row
+		}
+		s.moved = st
+	}
 }
 
 // write builds the new version of a row and takes it over.

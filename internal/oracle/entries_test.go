@@ -136,6 +136,11 @@ func (w *walk) stepEntry(s *step) {
 	if e.loose || e.optional {
 		e.mayAll = true
 	}
+	if e.loose && s.life.over {
+		// It may have gone before a later slice said whose it was.
+		e.any = false
+		clear(e.must)
+	}
 }
 
 // written finds the tenants of an insert or update: that of the row at the end
@@ -143,7 +148,18 @@ func (w *walk) stepEntry(s *step) {
 func (w *walk) written(s *step, e *entry) {
 	l := s.life
 	switch {
-	case !l.over && l.now == nil: // dropped
+	case !l.over && l.now == nil:
+		// Dropped in the end: those that had it on the way are concerned.
+		ways := []version{s.next}
+		if s.c.op != 'I' { // else s.prev is another row's
+			ways = append(ways, s.prev)
+		}
+		for _, v := range ways {
+			if v.place == inTable {
+				e.allow(tenant(v.out))
+				e.any = true
+			}
+		}
 	case !l.over && l.now.place == inHeld:
 		l.now.waiting = append(l.now.waiting, e)
 		if e.loose {
@@ -155,7 +171,11 @@ func (w *walk) written(s *step, e *entry) {
 		// The row is gone at the end. Its last tenant is meant, or that of the
 		// one that took its key.
 		last := l.steps[len(l.steps)-1]
-		for _, v := range []version{s.next, last.prev, last.next, l.before} {
+		ways := []version{s.next, last.prev, last.next}
+		if l.steps[0].c.op != 'I' {
+			ways = append(ways, l.before)
+		}
+		for _, v := range ways {
 			if v.place == inTable {
 				e.allow(tenant(v.out))
 			}

@@ -106,6 +106,12 @@ func (w *walk) step(c *change, l *life) *step {
 
 // remove marks a row as deleted, or leaves that to the caller.
 func (w *walk) remove(l *life) {
+	if w.t.sliced(w.sliceRows) {
+		// An earlier slice may have given it a tenant that it hasn't got in the end.
+		for _, e := range l.now.waiting {
+			e.mayAll = true
+		}
+	}
 	if w.copying {
 		l.now.unsure = true
 	}
