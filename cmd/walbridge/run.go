@@ -72,9 +72,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err := cfg.RequireListen(); err != nil {
 		return err
 	}
-	file, err := mapping.Parse(cfg.Mapping.Name, cfg.Mapping.Data)
+	file, err := mappingFile(cfg)
 	if err != nil {
-		return fault.Wrap(fault.Config, "docs/mapping.md describes the file", err)
+		return err
 	}
 	log := newLogger(cfg.Log, a.environ, a.stderr)
 	for _, warning := range cfg.Warnings {
@@ -102,6 +102,15 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		return replicator.Run(ctx, c.options(cfg, file, state, log))
 	})
 	return c.ended(ctx, state, log, err)
+}
+
+// mappingFile reads the mapping that the settings name.
+func mappingFile(cfg *config.Config) (*mapping.File, error) {
+	file, err := mapping.Parse(cfg.Mapping.Name, cfg.Mapping.Data)
+	if err != nil {
+		return nil, fault.Wrap(fault.Config, "docs/mapping.md describes the file", err)
+	}
+	return file, nil
 }
 
 // serve runs the bridge, and the status server as long as the bridge.

@@ -75,9 +75,9 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err := cfg.RequireBoth(); err != nil {
 		return err
 	}
-	file, err := mapping.Parse(cfg.Mapping.Name, cfg.Mapping.Data)
+	file, err := mappingFile(cfg)
 	if err != nil {
-		return fault.Wrap(fault.Config, "docs/mapping.md describes the file", err)
+		return err
 	}
 	log := newLogger(cfg.Log, a.environ, a.stderr)
 	for _, warning := range cfg.Warnings {
@@ -152,7 +152,11 @@ func (c *verifyCmd) print(a *app, out *verified) error {
 	case c.Audit:
 		text = "Audit log: " + out.Entries.String() + ".\n"
 	}
-	if !out.Report.Equal() && !c.Repair {
+	switch {
+	case out.Report.Equal():
+	case c.Repair:
+		text += "What a repair of rows can't mend, a copy beside the stream may: walbridge resync\n"
+	default:
 		text += "To have the running bridge mend the rows that differ: walbridge verify --repair\n"
 	}
 	_, err := fmt.Fprint(a.stdout, text)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/internal/verify"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
@@ -160,8 +161,8 @@ func counts(r *verify.Report) map[string]verify.Counts {
 	return all
 }
 
-// Values of a table that paths only pass can't be mended row by row: that is said,
-// and the bridge isn't asked.
+// Values of a table that paths only pass can't be mended row by row, so the bridge
+// isn't asked. A resync mends them.
 func TestRun_RepairOfPathsAlone(t *testing.T) {
 	t.Parallel()
 	w := newLive(t, mapping.Keep)
@@ -170,5 +171,17 @@ func TestRun_RepairOfPathsAlone(t *testing.T) {
 	r := w.verify(verify.Options{Repair: func(context.Context, string, []sink.Key) error { asked++; return nil }})
 	if r.Equal() || asked > 0 {
 		t.Errorf("asked %d times:\n%s", asked, r)
+	}
+	w.conn(pg.Target, func(conn *pgx.Conn) {
+		r, err := request.Ask(t.Context(), conn, verify.DefaultName, request.Resync, request.ResyncArgs{})
+		if err == nil {
+			_, err = r.Wait(t.Context(), func(string) {})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if r := w.verify(verify.Options{}); !r.Equal() {
+		t.Errorf("after a resync:\n%s", r)
 	}
 }

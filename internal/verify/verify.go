@@ -81,7 +81,7 @@ type Access struct {
 // while it is blocked, an error of *StuckError says so.
 func Run(ctx context.Context, m *mapping.Mapping, access Access, opts Options) (*Report, error) {
 	c := newComparison(m, opts)
-	defer c.close(ctx)
+	defer c.close()
 	for range workers {
 		if err := c.open(ctx, access); err != nil {
 			return nil, err
@@ -90,7 +90,11 @@ func Run(ctx context.Context, m *mapping.Mapping, access Access, opts Options) (
 	if err := c.ready(ctx); err != nil {
 		return nil, err
 	}
-	return c.run(ctx)
+	r, err := c.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, c.copied(ctx) // a copy may have begun anew meanwhile
 }
 
 // Compare compares as Run does, over two connections and without a bridge. Both
@@ -150,7 +154,7 @@ func (c *comparison) open(ctx context.Context, access Access) error {
 	return nil
 }
 
-func (c *comparison) close(context.Context) {
+func (c *comparison) close() {
 	for _, p := range c.pairs {
 		p.close()
 	}
