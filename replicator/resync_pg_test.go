@@ -5,9 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/replicator"
+	"github.com/walbridge/walbridge/sink"
 )
 
 // compared waits for the end of a resync or a repair and returns what it has done.
@@ -43,7 +46,7 @@ DELETE FROM messages WHERE id BETWEEN 3000 AND 3010 OR id = 2000;
 UPDATE conversations SET status = 'lost', ended_at = NULL WHERE id = 1002;
 UPDATE conversations SET ended_at = '2001-01-01' WHERE id = 1008;
 DELETE FROM contacts WHERE id = 1200;
-UPDATE walbridge.path_values SET vals[1] = '9' WHERE source = 'public.conversations_contact' AND key IN ('1001', '1003');
+UPDATE walbridge.path_values SET vals[2] = '9' WHERE source = 'public.conversations_contact' AND key IN ('1001', '1003');
 DELETE FROM walbridge.path_values WHERE source = 'public.conversations_conversation' AND key = '1005';
 INSERT INTO walbridge.deleted (bridge, "table", key, lsn) VALUES ('walbridge', 'public.messages', '2002', '0/1');
 DELETE FROM walbridge.held WHERE "table" = 'public.contacts';
@@ -87,4 +90,94 @@ func TestResync_MendsWhatWasDoneToTheTarget(t *testing.T) {
 	if p.Foreign != 1 || p.Gone != 1 || p.Checked < 3600 || p.Written < 28 || p.Table != "" {
 		t.Errorf("the resync says %+v", p)
 	}
+}
+
+// A repair reads the named rows again, with what their paths pass, and makes one
+// entry for each that it mends. Other rows stay as they are.
+func TestResync_Repair(t *testing.T) {
+	t.Parallel()
+	w := newNioChat(t)
+	w.exec(seed, many)
+	r := w.start()
+	w.catchUp(r)
+	w.exec("DELETE FROM conversations_message WHERE id = 3500")
+	w.catchUp(r)
+	pgtest.Exec(t, w.dst, `UPDATE messages SET content = 'forged' WHERE id IN (2001, 2600)`,
+		`DELETE FROM messages WHERE id = 3000`,
+		`UPDATE messages SET provedor_id = 9 WHERE id = 2101`,
+		`DELETE FROM walbridge.deleted WHERE key = '3500'`)
+	id := w.ask(request.Repair, `{"table": "messages", "keys": ["2001", "3000", "2101", "3500", "2002", "777777"]}`)
+	if p := w.compared(id); p.Checked != 6 || p.Written != 3 || p.Gone != 1 {
+		t.Errorf("the repair says %+v", p)
+	}
+	w.want("the row that was not named", "SELECT content FROM messages WHERE id = 2600", "forged")
+	w.want("entries", `SELECT action, provedor_id, details->'key'->>'id', details->>'op', details->'changed'->'content'->>0, details->>'gone' FROM audit_logs
+		WHERE details->>'request' = '`+id+`' ORDER BY 3, 2`,
+		"message.repaired | 2 | 2001 | repair | forged | \\N\n"+
+			"message.repaired | "+w.rows("SELECT provedor_id FROM messages WHERE id = 2101")+" | 2101 | repair | \\N | \\N\n"+
+			"message.repaired | 9 | 2101 | repair | \\N | \\N\n"+
+			"message.repaired | "+w.rows("SELECT provedor_id FROM messages WHERE id = 3000")+" | 3000 | repair | \\N | \\N\n"+
+			"message.repaired | "+w.rows("SELECT provedor_id FROM messages WHERE id = 3500")+" | 3500 | repair | \\N | true")
+	w.compared(w.ask(request.Repair, `{"table": "public.messages", "keys": ["2600"]}`))
+
+	// A path value that is wrong has taken its rows along.
+	pgtest.Exec(t, w.dst, `UPDATE walbridge.path_values SET vals[2] = '9' WHERE source = 'public.conversations_contact' AND key = '1001'`,
+		`UPDATE messages SET provedor_id = 9 WHERE conversation_id = 1001`, `UPDATE conversations SET provedor_id = 9 WHERE id = 1001`)
+	if err := r.stop(); err != nil { // it has the value in memory
+		t.Fatal(err)
+	}
+	r = w.start()
+	w.catchUp(r)
+	w.compared(w.ask(request.Repair, `{"table": "messages", "keys": ["2101"]}`))
+	w.want("the tenant of all that depends on it", `SELECT (SELECT string_agg(DISTINCT provedor_id::text, ' ') FROM messages WHERE conversation_id = 1001), provedor_id FROM conversations WHERE id = 1001`, "2 | 2")
+
+	for _, tt := range []struct{ args, want string }{
+		{`{"table": "nowhere", "keys": ["1"]}`, "the bridge's mapping has no target table public.nowhere"},
+		{`{"keys": ["1"]}`, "it names no table"},
+		{`{"table": "messages", "keys": ["x"]}`, "SQLSTATE 22P02"},
+	} {
+		if got := w.ended(w.ask(request.Repair, tt.args)); !strings.HasPrefix(got, "failed | ") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %s, want %s", tt.args, got, tt.want)
+		}
+	}
+	w.catchUp(r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.requireEqual()
+}
+
+// A target that has no room takes a piece up again when there is some; nothing of
+// it is there before.
+func TestResync_DiskFull(t *testing.T) {
+	t.Parallel()
+	s := &steps{before: func(n int64) error {
+		if n%2 == 0 && n < 8 {
+			return &pgconn.PgError{Severity: "ERROR", Code: "53100", Message: "could not extend file: No space left on device"}
+		}
+		return nil
+	}, after: func(n int64) error {
+		if n == 3 {
+			return &sink.UnknownError{Err: &pgconn.PgError{Severity: "FATAL", Code: "57P01", Message: "terminating connection"}}
+		}
+		return nil
+	}}
+	w := newItems(t, s)
+	tune := w.tune
+	w.tune = func(o *replicator.Options) { tune(o); o.CopyRows = 100 }
+	w.exec("INSERT INTO item SELECT n, 1 + n % 3, 'good' FROM generate_series(1, 500) n")
+	r := w.start()
+	w.catchUp(r)
+	pgtest.Exec(t, w.dst, "UPDATE items SET code = 'forged' WHERE id % 5 = 0", "DELETE FROM items WHERE id > 490")
+	id := w.ask(request.Resync, "{}")
+	if p := w.compared(id); p.Checked != 500 || p.Written != 108 {
+		t.Errorf("the resync says %+v", p)
+	}
+	w.catchUp(r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.want("entries", "SELECT provedor_id, details->>'rows', details->>'written' FROM audit_logs WHERE details->>'request' = '"+id+"' ORDER BY 1",
+		w.rows("SELECT id % 3 + 1, count(*), count(*) FILTER (WHERE id % 5 = 0 OR id > 490) FROM items GROUP BY 1 ORDER BY 1"))
+	w.requireEqual()
 }

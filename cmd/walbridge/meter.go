@@ -7,11 +7,15 @@ import (
 	"time"
 )
 
-// logEvery is how often progress is logged where nobody sits at a terminal.
-const logEvery = 10 * time.Second
+// repaintEvery is how often a terminal's line is written anew, logEvery how often
+// progress is logged where nobody sits at one.
+const (
+	repaintEvery = 100 * time.Millisecond
+	logEvery     = 10 * time.Second
+)
 
 // meter shows the progress of long work on stderr: on a terminal as one line that is
-// written over and over, elsewhere in the log.
+// written over and over, elsewhere in the log, if there is one.
 type meter struct {
 	out      *os.File
 	log      *slog.Logger
@@ -37,10 +41,10 @@ func (m *meter) show(what string, done, total int64) {
 	}
 	rate, left := pace(done-m.firstRows, total-done, now.Sub(m.first))
 	switch {
-	case m.terminal:
-		m.shown = true
+	case m.terminal && now.Sub(m.said) >= repaintEvery:
+		m.said, m.shown = now, true
 		_, _ = fmt.Fprintf(m.out, "\r\x1b[K%s", meterLine(what, done, total, rate, left))
-	case now.Sub(m.said) >= logEvery:
+	case !m.terminal && m.log != nil && now.Sub(m.said) >= logEvery:
 		m.said = now
 		m.log.Info("bridge at work", "table", what, "rows", done, "total", total, "rows_per_second", int64(rate), "left", left)
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -92,8 +91,8 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if opts.Tables, err = targetTables(m, c.Table); err != nil {
 		return err
 	}
-	bar := newProgressLine(a)
-	opts.Progress = bar.show
+	bar := newMeter(a.stderr, nil)
+	opts.Progress = func(p verify.Progress) { bar.show(p.Table, p.Rows, p.Estimate) }
 	if c.Repair {
 		conn, err := connect(ctx, cfg, pg.Target, "walbridge verify")
 		if err != nil {
@@ -219,32 +218,4 @@ func targetTables(m *mapping.Mapping, names []string) ([]string, error) {
 		}
 	}
 	return full, nil
-}
-
-// progressLine shows on a terminal how far the comparison is, in one line that is
-// written over.
-type progressLine struct {
-	a    *app
-	on   bool
-	last time.Time
-}
-
-func newProgressLine(a *app) *progressLine { return &progressLine{a: a, on: isTerminal(a.stderr)} }
-
-func (l *progressLine) show(p verify.Progress) {
-	if !l.on || time.Since(l.last) < 100*time.Millisecond {
-		return
-	}
-	l.last = time.Now()
-	text := fmt.Sprintf("%s: %d rows", p.Table, p.Rows)
-	if p.Estimate > 0 {
-		text = fmt.Sprintf("%s: %d of about %d rows", p.Table, p.Rows, max(p.Estimate, p.Rows))
-	}
-	_, _ = fmt.Fprintf(l.a.stderr, "\r%s\x1b[K", text)
-}
-
-func (l *progressLine) clear() {
-	if l.on {
-		_, _ = fmt.Fprint(l.a.stderr, "\r\x1b[K")
-	}
 }
