@@ -30,6 +30,8 @@ type copyState struct {
 	// lost: touches have been forgotten, so that only a snapshot counts that sees
 	// all that has been applied by now.
 	lost bool
+	// pace is how fast the copy is.
+	pace pace
 	// changed are tables whose progress must be stored with the next commit.
 	changed map[*tableCopy]bool
 	rereads rereads

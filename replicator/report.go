@@ -3,6 +3,7 @@ package replicator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,15 +39,50 @@ func (a *applier) publish() {
 	})
 }
 
-// publishCopy tells the status how far the copy is.
+// pace measures the copy from when this session began with it: what an earlier one
+// did says nothing about time.
+type pace struct {
+	since time.Time
+	rows  int64
+	said  time.Time
+}
+
+// copyLogEvery is how often the log says how far the copy is.
+const copyLogEvery = 10 * time.Second
+
+// of returns the rate in rows a second and how many seconds the rest will take, 0
+// while nobody can tell.
+func (p *pace) of(done, total int64, now time.Time) (rate, left float64) {
+	if p.since.IsZero() {
+		*p = pace{since: now, rows: done, said: now}
+	}
+	took := now.Sub(p.since).Seconds()
+	if took < 1 || done == p.rows {
+		return 0, 0
+	}
+	rate = float64(done-p.rows) / took
+	return rate, float64(total-done) / rate
+}
+
+// publishCopy tells the status how far the copy is, and now and then the log.
 func (a *applier) publishCopy() {
 	list := make([]status.Copy, 0, len(a.copy.tables))
+	var done, total int64
 	for _, t := range a.copy.tables {
-		list = append(list, status.Copy{
-			Table: t.p.Source, Done: t.p.Rows, Total: t.total(), Estimated: !t.p.Done, Finished: t.p.Done,
-		})
+		c := status.Copy{Table: t.p.Source, Done: t.p.Rows, Total: t.total(), Estimated: !t.p.Done, Finished: t.p.Done}
+		done += c.Done
+		total += c.Total
+		list = append(list, c)
 	}
-	a.opts.Status.Update(func(n *status.Snapshot) { n.Copy = list })
+	var rate, left float64
+	if now := time.Now(); a.copy.active() {
+		rate, left = a.copy.pace.of(done, total, now)
+		if now.Sub(a.copy.pace.said) >= copyLogEvery {
+			a.copy.pace.said = now
+			a.log.Info("copying", "rows", done, "total", total, "rows_per_second", int64(rate), "left", time.Duration(left)*time.Second)
+		}
+	}
+	a.opts.Status.Update(func(n *status.Snapshot) { n.Copy, n.CopyRate, n.CopyLeft = list, rate, left })
 }
 
 // total is about how many rows there are to copy.

@@ -96,8 +96,11 @@ type Snapshot struct {
 	// Slot is what the source says about the slot, nil before that is known.
 	Slot *Slot
 	// Copy is the first copy's progress in its order, empty when nothing is to be
-	// copied.
-	Copy []Copy
+	// copied. CopyRate is in rows a second since this session began to copy, CopyLeft
+	// about how many seconds the rest will take; 0 when nobody can tell, or nothing is
+	// being copied.
+	Copy               []Copy
+	CopyRate, CopyLeft float64
 }
 
 // Problem is an error as an operator should see it.
@@ -251,6 +254,8 @@ type document struct {
 	LastErrorAt   *time.Time       `json:"last_error_at,omitempty"`
 	Slot          *Slot            `json:"slot"`
 	Copy          []Copy           `json:"copy"`
+	CopyRate      float64          `json:"copy_rows_per_second,omitempty"`
+	CopyLeft      float64          `json:"copy_seconds_left,omitempty"`
 }
 
 // MarshalJSON renders status.json.
@@ -260,7 +265,7 @@ func (n Snapshot) MarshalJSON() ([]byte, error) {
 		CheckpointLSN: n.Checkpoint.String(), SourceLSN: n.Source.String(), ConfirmedLSN: n.Confirmed.String(),
 		LagBytes: n.LagBytes, LagSeconds: n.LagSeconds,
 		Rows: n.Rows, Entries: n.Entries, Held: n.Held, Dropped: n.Dropped, Batches: n.Batches,
-		Errors: n.Errors, Slot: n.Slot, Copy: n.Copy,
+		Errors: n.Errors, Slot: n.Slot, Copy: n.Copy, CopyRate: n.CopyRate, CopyLeft: n.CopyLeft,
 	}
 	if p := n.LastError; p != nil {
 		at := p.At.UTC()
@@ -288,7 +293,7 @@ func (n *Snapshot) UnmarshalJSON(data []byte) error {
 		From: d.From, State: d.State, Since: d.Since, Name: d.Name, Version: d.Version, Started: d.Started,
 		LagBytes: d.LagBytes, LagSeconds: d.LagSeconds,
 		Rows: d.Rows, Entries: d.Entries, Held: d.Held, Dropped: d.Dropped, Batches: d.Batches,
-		Errors: d.Errors, Slot: d.Slot, Copy: d.Copy,
+		Errors: d.Errors, Slot: d.Slot, Copy: d.Copy, CopyRate: d.CopyRate, CopyLeft: d.CopyLeft,
 	}
 	if d.LastError != nil {
 		n.LastError = &Problem{Message: *d.LastError, Hint: d.LastErrorHint, Class: d.LastErrorKind}

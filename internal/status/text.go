@@ -36,6 +36,9 @@ func (n Snapshot) Text(now time.Time) string {
 		}
 		row(label, c.Table, fmt.Sprintf("%3d %%", c.Percent()), c.Rows())
 	}
+	if n.CopyRate > 0 {
+		row("copying", fmt.Sprintf("%.0f rows/s, about %s left", n.CopyRate, time.Duration(n.CopyLeft)*time.Second))
+	}
 	if p := n.LastError; p != nil {
 		if n.From == FromDatabases {
 			row("wrong", p.Message)
