@@ -149,9 +149,11 @@ END`)
 // c is the row of a conversation.
 func alertNames(a *sink.Alerts) *strings.Replacer {
 	c := func(i int) string { return pg.Quote(a.Of.Columns[i].Name) }
-	start := "c." + c(a.Created)
-	if a.Since >= 0 {
-		start = "coalesce(c." + c(a.Since) + ", " + start + ")"
+	start := func(of string) string {
+		if a.Since < 0 {
+			return of + c(a.Created)
+		}
+		return "coalesce(" + of + c(a.Since) + ", " + of + c(a.Created) + ")"
 	}
 	tenant := a.Of.Columns[a.Of.Tenant]
 	return strings.NewReplacer(
@@ -159,7 +161,7 @@ func alertNames(a *sink.Alerts) *strings.Replacer {
 		"{of}", tableName(a.Of), "{full}", pg.QuoteLiteral(a.Of.FullName()),
 		"{key}", c(a.Of.Key[0]), "{key_type}", a.Of.Columns[a.Of.Key[0]].Type,
 		"{tenant}", pg.Quote(tenant.Name), "{tenant_type}", tenant.Type, "{tenant_key}", pg.QuoteLiteral(tenant.Name),
-		"{start}", start, "{own_start}", strings.ReplaceAll(start, "c.", ""),
+		"{start}", start("c."), "{own_start}", start(""),
 		"{open}", "c."+openCondition(a), "{own_open}", openCondition(a),
 		"{kind}", pg.QuoteLiteral(sink.LongOpen), "{after}", pg.QuoteLiteral(fmt.Sprintf("%d microseconds", a.After.Microseconds())),
 	)

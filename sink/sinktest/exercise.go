@@ -162,7 +162,7 @@ func newWorld(t *testing.T, target Target) *world {
 
 	moment := func(name string) sink.Column { return sink.Column{Name: name, Type: `"pg_catalog"."timestamptz"`} }
 	w.tickets = &sink.Table{Schema: "public", Name: "tickets", Key: []int{0}, Tenant: 1,
-		Columns: []sink.Column{number("id"), tenant, text("status"), moment("created_at"), moment("open_since")}}
+		Columns: []sink.Column{number("id"), tenant, text("status"), moment("public.made at"), moment("open_since")}}
 
 	w.schema = &sink.Schema{
 		Fingerprint: "f1",
