@@ -17,6 +17,8 @@ type CompileOptions struct {
 	Audit Audit
 	// NoAudit makes no entries, whatever the file says.
 	NoAudit bool
+	// HashKey is the key of hashed columns.
+	HashKey HashKey
 }
 
 // compiler compiles one file. It goes on after a problem as far as it makes

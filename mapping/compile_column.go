@@ -42,6 +42,14 @@ func (u *unit) compileColumn(tc *targetColumn) bool {
 	case formJSONObject:
 		tc.types = []*pg.Type{builtin("jsonb")}
 		tc.col.Convert, tc.col.ConvertName = convertJSONObject(tc.spec.keys, sources), string(formJSONObject)
+	case formHash:
+		if !u.c.opts.HashKey.Set() {
+			u.c.add(tc.at, "openssl rand -hex 32 > hash.key, keep the file, and set WALBRIDGE_HASH_KEY_FILE to it",
+				"column %q is to be hashed, and there is no key for that: without one, a hash of a phone number is as good as the number", tc.name)
+			return false
+		}
+		tc.types = []*pg.Type{builtin("text")}
+		tc.col.Convert, tc.col.ConvertName = convertHash(u.c.opts.HashKey), string(formHash)
 	case formObserve:
 		tc.types = []*pg.Type{builtin("timestamptz")}
 	}

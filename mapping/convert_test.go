@@ -30,6 +30,10 @@ func TestConvert(t *testing.T) {
 		// under another id.
 		{"uuid", convertUUID(log), text("50"), cdc.TextValue("09beef25-5cac-542f-a36f-bb389697ce0e")},
 		{"uuid of null", convertUUID(log), []cdc.Value{cdc.TextValue("1"), null}, null},
+		// HMAC-SHA-256 as OpenSSL makes it: openssl dgst -sha256 -hmac KEY.
+		{"hash", convertHash(NewHashKey("key")), text("The quick brown fox jumps over the lazy dog"), cdc.TextValue("f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8")},
+		{"hash of nothing", convertHash(NewHashKey("key")), text(""), cdc.TextValue("5d5d139563c95b5967b9bd9a8c9b233a9dedb45072794cd232dc1b74832607d0")},
+		{"hash of null", convertHash(NewHashKey("key")), []cdc.Value{null}, null},
 		{"json null", convertJSON, []cdc.Value{null}, null},
 		{"json", convertJSON, text(`{"b":1,"a":[1.0,2]}`), cdc.TextValue(`{"a": [1.0, 2], "b": 1}`)},
 		{"json text", convertJSON, text(`it's "x"`), cdc.TextValue(`"it's \"x\""`)},

@@ -85,6 +85,7 @@ const (
 	formUUID       form = "uuid"
 	formJSON       form = "json"
 	formJSONObject form = "json_object"
+	formHash       form = "hash"
 	formObserve    form = "observe"
 )
 

@@ -101,6 +101,7 @@ func (r *reader) columnForm(c *column, n ast.Node) {
 		},
 		"uuid": convert(formUUID),
 		"json": convert(formJSON),
+		"hash": convert(formHash),
 		"json_object": func(at pos, n ast.Node) {
 			if set(formJSONObject) {
 				r.jsonObject(c, at, n)
@@ -120,6 +121,9 @@ func (r *reader) columnForm(c *column, n ast.Node) {
 	r.observeParts(c, whenAt, initialAt)
 	if c.form == formJSON && len(c.args) > 1 {
 		r.add(c.at, "use json_object for several", "json takes one column")
+	}
+	if c.form == formHash && len(c.args) > 1 {
+		r.add(c.at, "hash each in a column of its own", "hash takes one column")
 	}
 	if c.form == "" { // only a type: the source column of the same name
 		c.form = formPaths

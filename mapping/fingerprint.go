@@ -29,6 +29,8 @@ type columnPrint struct {
 	Const      string   `json:",omitempty"`
 	When       []string `json:",omitempty"`
 	Initial    string   `json:",omitempty"`
+	// HashKey tells keys apart: under another one all hashes are others.
+	HashKey string `json:",omitempty"`
 }
 
 func (u *unit) print() tablePrint {
@@ -50,6 +52,9 @@ func (u *unit) print() tablePrint {
 		}
 		if tc.col.Const != nil {
 			c.Const = tc.col.Const.Text
+		}
+		if c.Form == string(formHash) {
+			c.HashKey = u.c.opts.HashKey.print()
 		}
 		if o := tc.col.Observed; o != nil {
 			c.From = []string{u.columns[o.Column].name}

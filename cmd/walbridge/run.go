@@ -201,7 +201,7 @@ func copyRows(cfg *config.Config) int {
 }
 
 func compileOptions(cfg *config.Config) mapping.CompileOptions {
-	opts := mapping.CompileOptions{NoAudit: !cfg.Audit.Enabled, Audit: mapping.Audit{
+	opts := mapping.CompileOptions{HashKey: mapping.NewHashKey(cfg.Hash.Key.Reveal()), NoAudit: !cfg.Audit.Enabled, Audit: mapping.Audit{
 		Unchanged: cfg.Audit.Unchanged,
 		MaxValue:  cfg.Audit.MaxValue.Bytes(),
 		Values: map[string]mapping.AuditValues{

@@ -24,6 +24,7 @@ type Config struct {
 	Copy     Copy     `yaml:"copy"`
 	Lease    Duration `yaml:"lease" min:"1s" help:"How long a silent instance keeps its claim before a standby takes over."`
 	Reject   Reject   `yaml:"reject"`
+	Hash     Hash     `yaml:"hash"`
 	Memory   Memory   `yaml:"memory"`
 	Log      Log      `yaml:"log"`
 
@@ -92,6 +93,11 @@ type Copy struct {
 // Reject bounds rows that the target refuses.
 type Reject struct {
 	Limit int `yaml:"limit" min:"0" help:"How many rows that the target refuses may be set aside as held before the bridge stops for a person. 0 stops at the first."`
+}
+
+// Hash is how columns are hashed.
+type Hash struct {
+	Key Secret `yaml:"key" help:"Key of the columns that the mapping hashes: a random text of at least 16 characters, best in a file of its own (WALBRIDGE_HASH_KEY_FILE). With another key all hashes are others, so a changed one is refused until the tables have been copied again; without it nobody can tell a hashed value."`
 }
 
 // Memory is what the Go runtime aims at.

@@ -32,6 +32,7 @@ func TestLoad_Files(t *testing.T) {
 		Source: config.Source{URL: config.NewSecret("postgres://app:hunter2@127.0.0.1:5432/niochat"), Heartbeat: config.Duration(90 * time.Second), InsecureTLS: true,
 			WarnRetained: 1 << 30, AlarmRetained: 10 << 30},
 		Target:   config.Target{URL: config.NewSecret("postgres://postgres:hunter2@127.0.0.1:5433/postgres"), InsecureTLS: true},
+		Hash:     config.Hash{Key: config.NewSecret("hunter2-hunter2-hunter2")},
 		Supabase: config.Supabase{URL: "https://ref.supabase.co", Key: config.NewSecret("hunter2"), MaxBody: 256 << 10},
 		Listen:   "0.0.0.0:9000", Expose: true, Prepare: "manual", OnDelete: "keep",
 		Audit:  config.Audit{Values: "all", Unchanged: true, MaxValue: 16384},

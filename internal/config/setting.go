@@ -82,6 +82,9 @@ func (s Setting) set(c *Config, text string) error {
 	switch field := v.Addr().Interface().(type) {
 	case *Secret:
 		*field = NewSecret(strings.TrimSpace(text))
+		if n := len(field.Reveal()); s.Key == "hash.key" && n > 0 && n < 16 {
+			err = errors.New("has less than 16 characters and could be guessed: openssl rand -hex 32")
+		}
 	case *Duration:
 		*field, err = parseDuration(text)
 	case *Size:
