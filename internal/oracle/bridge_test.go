@@ -23,7 +23,7 @@ import (
 )
 
 // patience is the upper bound of every wait; nothing is expected to take it.
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // bridge is one instance, in this process or in one of its own.
 type bridge struct {
