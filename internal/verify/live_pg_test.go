@@ -29,7 +29,7 @@ import (
 )
 
 // patience is the upper bound of every wait; nothing is expected to take it.
-const patience = 2 * time.Minute
+const patience = 8 * time.Minute
 
 // binary builds the bridge's command, once.
 var binary = sync.OnceValues(func() (string, error) {
