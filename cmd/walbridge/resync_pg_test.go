@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -120,10 +121,16 @@ func (k *killBench) load() (stop func()) {
 }
 
 // killAtEveryStage starts the bridge, kills it at every stage of the open request
-// that it sees, several times, and lets it come to the end.
+// that it sees, and lets it come to the end. RESYNC_KILLS is how often it is killed at
+// the same stage; without it, once, and no more than eight times in all.
 func (k *killBench) killAtEveryStage() (stages map[string]int) {
 	k.t.Helper()
-	const each = 2 // of a table's step
+	each, err := strconv.Atoi(os.Getenv("RESYNC_KILLS"))
+	short := err != nil
+	if short {
+		each = 1
+	}
+	kills := 0
 	stages = map[string]int{}
 	k.start()
 	for {
@@ -136,7 +143,7 @@ func (k *killBench) killAtEveryStage() (stages map[string]int) {
 			}
 			var p request.CompareProgress
 			_ = json.Unmarshal([]byte(row[1]), &p) // none yet
-			if stage = p.Table + " " + p.Step; stages[stage] >= each {
+			if stage = p.Table + " " + p.Step; stages[stage] >= each || short && kills == 8 {
 				return errors.New("still at " + stage)
 			}
 			return nil
@@ -148,6 +155,7 @@ func (k *killBench) killAtEveryStage() (stages map[string]int) {
 			return stages
 		}
 		stages[stage]++
+		kills++
 		k.kill()
 		k.start()
 	}
