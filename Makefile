@@ -90,9 +90,13 @@ soak-matrix: postgres ## Faults with each pair of PostgreSQL majors as source an
 			$(GO) test -count=1 -timeout 0 -run TestNemesis ./internal/oracle -nemesis.faults $(or $(FAULTS),20) || exit 1; \
 	done; done
 
+.PHONY: dist
+dist: ## Make programs, Debian packages and checksums in dist/
+	GO='$(GO)' sh deploy/dist.sh '$(VERSION)' '$(COMMIT)'
+
 .PHONY: clean
-clean: ## Remove what build made
-	rm -rf bin
+clean: ## Remove what build and dist made
+	rm -rf bin dist
 
 # What the tests and the demo need of the system.
 

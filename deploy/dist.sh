@@ -1,0 +1,55 @@
+#!/bin/sh
+# Makes what is given out, in dist/: static programs, Debian packages, and their
+# checksums. "make dist" runs it.
+#
+#   deploy/dist.sh VERSION COMMIT
+#
+# The same commit gives the same files.
+set -eu
+cd "$(dirname "$0")/.."
+version=$1 commit=$2
+command -v dpkg-deb >/dev/null || { echo "dist.sh: no dpkg-deb: apt-get install dpkg" >&2; exit 1; }
+# A package's version begins with a digit; a describing one has hyphens.
+deb=$(echo "${version#v}" | tr - +)
+case $deb in [0-9]*) ;; *) deb="0~$deb" ;; esac
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
+export SOURCE_DATE_EPOCH
+umask 022
+
+rm -rf dist
+mkdir dist
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for arch in amd64 arm64; do
+	program=dist/walbridge-linux-$arch
+	CGO_ENABLED=0 GOOS=linux GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false \
+		-ldflags "-s -w -X main.version=$version -X main.commit=$commit" -o "$program" ./cmd/walbridge
+	# What is in it, module by module, with the checksums of go.sum.
+	"${GO:-go}" version -m "$program" | sed "1s|.*|walbridge $version linux/$arch|" >"$program.modules.txt"
+
+	root=$work/$arch
+	mkdir -p "$root/DEBIAN"
+	install -D -m 755 "$program" "$root/usr/bin/walbridge"
+	install -D -m 644 deploy/systemd/walbridge.service "$root/lib/systemd/system/walbridge.service"
+	install -D -m 640 deploy/systemd/walbridge.env "$root/etc/walbridge/walbridge.env"
+	install -D -m 644 LICENSE "$root/usr/share/doc/walbridge/copyright"
+	install -m 644 README.md CHANGELOG.md docs/*.md "$root/usr/share/doc/walbridge/"
+	install -D -m 644 -t "$root/usr/share/doc/walbridge/examples" configs/*.yaml
+	echo /etc/walbridge/walbridge.env >"$root/DEBIAN/conffiles"
+	cat >"$root/DEBIAN/control" <<EOF
+Package: walbridge
+Version: $deb
+Architecture: $arch
+Maintainer: walbridge
+Section: database
+Priority: optional
+Installed-Size: $(du -sk "$root/usr" | cut -f1)
+Description: keeps Supabase tables in step with a Django application's PostgreSQL
+ Follows the write-ahead log of a Django application's database and keeps tables
+ of a Supabase project in step with it: every row tagged with its tenant, every
+ change audited, nothing lost, nothing twice.
+EOF
+	dpkg-deb --root-owner-group --build "$root" "dist/walbridge_${deb}_$arch.deb" >/dev/null
+done
+(cd dist && sha256sum walbridge* >SHA256SUMS)
+ls -l dist
