@@ -77,6 +77,7 @@ soak: postgres build ## Test for long: random transactions and faults against th
 	LARGE=full $(GO) test -count=1 -timeout 0 -v -run TestLarge ./internal/oracle
 	RESYNC_KILLS=5 $(GO) test -count=1 -timeout 0 -run TestResync_Killed ./cmd/walbridge
 	ISOLATION_QUERIES=10000 $(GO) test -count=1 -timeout 0 -run TestIsolation ./internal/supabase
+	REST_EXERCISE=all $(GO) test -count=1 ./sink/rest
 	bin/walbridge demo --for $(or $(FOR),15m)
 
 # Without FAULTS each pair has twenty.

@@ -9,6 +9,7 @@ import (
 	"github.com/walbridge/walbridge/internal/config"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 	"github.com/walbridge/walbridge/sink/postgres"
 	"github.com/walbridge/walbridge/sink/rest"
@@ -41,6 +42,18 @@ func openAPI(ctx context.Context, cfg *config.Config, log *slog.Logger) (*rest.S
 	return rest.Open(ctx, rest.Options{
 		URL: cfg.Supabase.URL, Key: cfg.APIKey, Name: cfg.Name, MaxBody: cfg.Supabase.MaxBody.Bytes(), Version: v,
 	}, log)
+}
+
+// openTarget opens the target for an operator's command.
+func openTarget(ctx context.Context, cfg *config.Config, application string) (request.Target, error) {
+	if cfg.ByAPI() {
+		return openAPI(ctx, cfg, slog.New(slog.DiscardHandler))
+	}
+	conn, err := connect(ctx, cfg, pg.Target, application)
+	if err != nil {
+		return nil, err
+	}
+	return request.Over(conn), nil
 }
 
 // targetCatalog reads what the target says about tables.

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/walbridge/walbridge/internal/config"
 	"github.com/walbridge/walbridge/internal/held"
-	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -68,13 +66,13 @@ func checkReason(reason string) error {
 
 // Run prints the list.
 func (c *heldListCmd) Run(ctx context.Context, a *app) error {
-	cfg, conn, err := a.target(ctx, c.Name)
+	cfg, target, err := a.target(ctx, c.Name)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = target.Close(context.WithoutCancel(ctx)) }()
 	filter := &held.Filter{Table: c.Table, Reason: sink.HeldReason(c.Reason)}
-	list, err := held.Read(ctx, conn, cfg.Name, filter, c.Limit)
+	list, err := held.Read(ctx, target, cfg.Name, filter, c.Limit)
 	if err != nil {
 		return err
 	}
@@ -89,9 +87,9 @@ func (c *heldListCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// target loads the settings and connects to the target, for commands that need
+// target loads the settings and opens the target, for commands that need
 // nothing of the source.
-func (a *app) target(ctx context.Context, name string) (*config.Config, *pgx.Conn, error) {
+func (a *app) target(ctx context.Context, name string) (*config.Config, request.Target, error) {
 	cfg, err := a.settings(map[string]string{"name": name})
 	if err != nil {
 		return nil, nil, err
@@ -99,6 +97,6 @@ func (a *app) target(ctx context.Context, name string) (*config.Config, *pgx.Con
 	if _, err := cfg.RequireTarget(); err != nil {
 		return nil, nil, err
 	}
-	conn, err := pg.Connect(ctx, cfg.Target.URL.Reveal(), cfg.TargetOptions())
-	return cfg, conn, err
+	target, err := openTarget(ctx, cfg, "walbridge")
+	return cfg, target, err
 }

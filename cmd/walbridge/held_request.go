@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/held"
 	"github.com/walbridge/walbridge/internal/request"
@@ -106,11 +104,11 @@ func (c *heldDropCmd) Run(ctx context.Context, a *app) error {
 	if !c.Yes && !isTerminal(a.stdin) {
 		return fault.Errorf(fault.Config, "walbridge held drop … --yes", "nobody can be asked here: give --yes")
 	}
-	return c.ask(ctx, a, replicator.HeldDrop, func(conn *pgx.Conn, bridge string) error {
+	return c.ask(ctx, a, replicator.HeldDrop, func(target request.Target, bridge string) error {
 		if c.Yes {
 			return nil
 		}
-		list, err := held.Read(ctx, conn, bridge, c.filter(), 1)
+		list, err := held.Read(ctx, target, bridge, c.filter(), 1)
 		if err != nil {
 			return err
 		}
@@ -131,14 +129,14 @@ func heldRows(n int64) string {
 }
 
 // ask makes the request, waits for it and prints what has become of it.
-func (c *heldChoice) ask(ctx context.Context, a *app, kind string, confirm func(conn *pgx.Conn, bridge string) error) error {
-	cfg, conn, err := a.target(ctx, c.Name)
+func (c *heldChoice) ask(ctx context.Context, a *app, kind string, confirm func(target request.Target, bridge string) error) error {
+	cfg, target, err := a.target(ctx, c.Name)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = target.Close(context.WithoutCancel(ctx)) }()
 	if confirm != nil {
-		if err := confirm(conn, cfg.Name); err != nil {
+		if err := confirm(target, cfg.Name); err != nil {
 			return err
 		}
 	}
@@ -148,7 +146,7 @@ func (c *heldChoice) ask(ctx context.Context, a *app, kind string, confirm func(
 		defer cancel()
 	}
 	filter := c.filter()
-	req, err := request.Ask(ctx, conn, cfg.Name, kind, replicator.HeldArgs{Table: filter.FullTable(), Keys: filter.Keys, Reason: filter.Reason})
+	req, err := request.Ask(ctx, target, cfg.Name, kind, replicator.HeldArgs{Table: filter.FullTable(), Keys: filter.Keys, Reason: filter.Reason})
 	if err != nil {
 		return err
 	}

@@ -58,17 +58,17 @@ func (c *resyncCmd) Validate() error {
 
 // Run asks the bridge and waits.
 func (c *resyncCmd) Run(ctx context.Context, a *app) error {
-	cfg, conn, err := a.target(ctx, c.Name)
+	cfg, target, err := a.target(ctx, c.Name)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = target.Close(context.WithoutCancel(ctx)) }()
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w: %s", errTimeout, c.Timeout))
 		defer cancel()
 	}
-	req, err := request.Ask(ctx, conn, cfg.Name, request.Resync, request.ResyncArgs{Table: c.Table, Tenant: c.Tenant})
+	req, err := request.Ask(ctx, target, cfg.Name, request.Resync, request.ResyncArgs{Table: c.Table, Tenant: c.Tenant})
 	if err != nil {
 		return err
 	}

@@ -64,11 +64,11 @@ func (c *skipCmd) Run(ctx context.Context, a *app) error {
 	if !c.Yes && !isTerminal(a.stdin) {
 		return fault.Errorf(fault.Config, "walbridge skip --lsn "+c.LSN+" --yes", "nobody can be asked here: give --yes")
 	}
-	cfg, conn, err := a.target(ctx, c.Name)
+	cfg, target, err := a.target(ctx, c.Name)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = target.Close(context.WithoutCancel(ctx)) }()
 	if !c.Yes {
 		_, _ = fmt.Fprintf(a.stderr, "Leave out for good what the transaction at %s writes, in the bridge %q? [y/N] ", c.LSN, cfg.Name)
 		answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
@@ -81,7 +81,7 @@ func (c *skipCmd) Run(ctx context.Context, a *app) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w: %s", errTimeout, c.Timeout))
 		defer cancel()
 	}
-	req, err := request.Ask(ctx, conn, cfg.Name, replicator.Skip, replicator.SkipArgs{LSN: c.LSN})
+	req, err := request.Ask(ctx, target, cfg.Name, replicator.Skip, replicator.SkipArgs{LSN: c.LSN})
 	if err != nil {
 		return err
 	}

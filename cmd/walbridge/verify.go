@@ -94,12 +94,12 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	bar := newMeter(a.stderr, nil)
 	opts.Progress = func(p verify.Progress) { bar.show(p.Table, p.Rows, p.Estimate) }
 	if c.Repair {
-		conn, err := connect(ctx, cfg, pg.Target, "walbridge verify")
+		target, err := openTarget(ctx, cfg, "walbridge verify")
 		if err != nil {
 			return err
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
-		opts.Repair = verify.Repairer(conn, cfg.Name)
+		defer func() { _ = target.Close(context.WithoutCancel(ctx)) }()
+		opts.Repair = verify.Repairer(target, cfg.Name)
 	}
 	out := verified{}
 	out.Report, err = verify.Run(ctx, m, access(cfg, m, log), opts)

@@ -5,11 +5,11 @@ package held
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -60,51 +60,63 @@ type List struct {
 	Total  int64   `json:"total"`
 }
 
-// where is the filter's condition on walbridge.held, aliased h.
-func (f *Filter) where(bridge string) (string, []any) {
-	cond, args := "h.bridge = $1", []any{bridge}
-	add := func(expr string, value any) {
-		args = append(args, value)
-		cond += fmt.Sprintf(" AND "+expr, len(args))
+// where is the condition on walbridge.held, aliased h. It leaves out what a filter
+// doesn't name.
+const where = `h.bridge = $1 AND ($2 = '' OR h."table" = $2) AND ($3 = '' OR h.reason = $3)
+		AND (cardinality($4::text[]) = 0 OR h.key = ANY ($4::text[]))`
+
+const (
+	listRows = `SELECT h."table", h.key, h.reason, h.code, h.since::text, (extract(epoch FROM h.held_at) * 1000000)::int8, cardinality(h.waiting)
+		FROM walbridge.held AS h WHERE ` + where + ` ORDER BY h."table", h.since, h.held_at, h.key LIMIT $5::int8`
+	countRows = `SELECT h."table", h.reason, h.code, count(*) FROM walbridge.held AS h
+		WHERE ` + where + ` GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`
+)
+
+// Statements are those of this package, see request.Target.
+func Statements() []string { return []string{listRows, countRows} }
+
+// args are the parameters of where.
+func (f *Filter) args(bridge string) []string {
+	keys := make([]string, len(f.Keys))
+	for i, k := range f.Keys {
+		keys[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(k)) + `"`
 	}
-	if t := f.FullTable(); t != "" {
-		add(`h."table" = $%d`, t)
-	}
-	if len(f.Keys) > 0 {
-		keys := make([]string, len(f.Keys))
-		for i, k := range f.Keys {
-			keys[i] = string(k)
-		}
-		add("h.key = ANY ($%d::text[])", keys)
-	}
-	if f.Reason != "" {
-		add("h.reason = $%d", string(f.Reason))
-	}
-	return cond, args
+	return []string{bridge, f.FullTable(), string(f.Reason), "{" + strings.Join(keys, ",") + "}"}
 }
 
-// Read lists held rows of a bridge, at most limit. conn leads to the target.
-func Read(ctx context.Context, conn *pgx.Conn, bridge string, f *Filter, limit int) (*List, error) {
-	where, args := f.where(bridge)
-	rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT h."table", h.key, h.reason, h.code, h.since::text, h.held_at, cardinality(h.waiting)
-		FROM walbridge.held AS h WHERE %s ORDER BY h."table", h.since, h.held_at, h.key LIMIT $%d`, where, len(args)+1), append(args, limit)...)
+// Read lists held rows of a bridge, at most limit.
+func Read(ctx context.Context, target request.Target, bridge string, f *Filter, limit int) (*List, error) {
+	args := f.args(bridge)
+	rows, err := target.Rows(ctx, listRows, append(args, strconv.Itoa(limit))...)
 	if err != nil {
 		return nil, fmt.Errorf("read held rows: %w", request.Explain(err))
 	}
-	l := &List{Counts: []Count{}}
-	if l.Rows, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Row]); err != nil {
-		return nil, fmt.Errorf("read held rows: %w", request.Explain(err))
+	l := &List{Rows: make([]Row, 0, len(rows)), Counts: []Count{}}
+	for _, v := range rows {
+		since, waiting := number(v[5], &err), number(v[6], &err)
+		l.Rows = append(l.Rows, Row{Table: v[0].Text, Key: v[1].Text, Reason: sink.HeldReason(v[2].Text), Code: v[3].Text,
+			LSN: v[4].Text, Since: time.UnixMicro(since), Waiting: int(waiting)})
 	}
-	counts, err := conn.Query(ctx, `SELECT h."table", h.reason, h.code, count(*) FROM walbridge.held AS h
-		WHERE `+where+` GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`, args...)
-	if err == nil {
-		l.Counts, err = pgx.CollectRows(counts, pgx.RowToStructByPos[Count])
+	counts, e := target.Rows(ctx, countRows, args...)
+	if e != nil {
+		return nil, fmt.Errorf("count held rows: %w", request.Explain(e))
+	}
+	for _, v := range counts {
+		n := number(v[3], &err)
+		l.Counts = append(l.Counts, Count{Table: v[0].Text, Reason: sink.HeldReason(v[1].Text), Code: v[2].Text, Rows: n})
+		l.Total += n
 	}
 	if err != nil {
-		return nil, fmt.Errorf("count held rows: %w", request.Explain(err))
-	}
-	for _, c := range l.Counts {
-		l.Total += c.Rows
+		return nil, fmt.Errorf("read held rows: %w", err)
 	}
 	return l, nil
+}
+
+// number reads a whole number and keeps the first error.
+func number(v cdc.Value, err *error) int64 {
+	n, e := strconv.ParseInt(v.Text, 10, 64)
+	if e != nil && *err == nil {
+		*err = e
+	}
+	return n
 }

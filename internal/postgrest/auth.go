@@ -44,6 +44,9 @@ func (s *Server) authenticate(r *http.Request) (identity, *response) {
 	if key == "" {
 		key = r.URL.Query().Get("apikey")
 	}
+	if key != "" && s.isRevoked(key) {
+		return identity{}, unknownKey()
+	}
 	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch key {
 	case "":
@@ -61,12 +64,16 @@ func (s *Server) authenticate(r *http.Request) (identity, *response) {
 		}
 	case s.keys.Anon, s.keys.ServiceRole:
 	default:
-		return identity{}, gateway("Invalid API key", "Double check your Supabase `anon` or `service_role` API key.")
+		return identity{}, unknownKey()
 	}
 	if !bearer {
 		return identity{role: "anon", claims: `{"role":"anon"}`}, nil
 	}
 	return s.verify(token)
+}
+
+func unknownKey() *response {
+	return gateway("Invalid API key", "Double check your Supabase `anon` or `service_role` API key.")
 }
 
 func gateway(message, hint string) *response {

@@ -65,6 +65,7 @@ type Server struct {
 	idle     []*pgx.Conn
 	closed   bool
 	faults   []Fault
+	revoked  map[string]bool
 	requests []Request
 }
 
@@ -100,6 +101,22 @@ func New(opts Options) *Server {
 
 // Keys returns the keys that the gateway accepts.
 func (s *Server) Keys() Keys { return s.keys }
+
+// Revoke makes the gateway refuse a key.
+func (s *Server) Revoke(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.revoked == nil {
+		s.revoked = make(map[string]bool)
+	}
+	s.revoked[key] = true
+}
+
+func (s *Server) isRevoked(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revoked[key]
+}
 
 // Requests returns what has been asked so far, oldest first.
 func (s *Server) Requests() []Request {

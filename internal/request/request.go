@@ -8,10 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/sink"
@@ -29,7 +29,7 @@ const (
 
 // Request is one that has been made.
 type Request struct {
-	conn   *pgx.Conn
+	target Target
 	bridge string
 	id     int64
 }
@@ -49,19 +49,23 @@ func (e *noBridge) Is(target error) bool { return target == ErrNoBridge }
 // ID is the request's in walbridge.requests.
 func (r *Request) ID() int64 { return r.id }
 
-// Ask makes a request of the bridge. conn leads to the target; args become JSON.
-func Ask(ctx context.Context, conn *pgx.Conn, bridge, kind string, args any) (*Request, error) {
+const makeRequest = "INSERT INTO walbridge.requests AS r (bridge, kind, args) VALUES ($1, $2, $3::text::jsonb) RETURNING r.id"
+
+// Ask makes a request of the bridge. args become JSON.
+func Ask(ctx context.Context, target Target, bridge, kind string, args any) (*Request, error) {
 	text, err := json.Marshal(args)
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
-	r := &Request{conn: conn, bridge: bridge}
+	r := &Request{target: target, bridge: bridge}
 	// Whatever ends ctx, the id must be known: a request that nobody withdraws
 	// would be executed long after whoever asked has left.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), politeness)
 	defer cancel()
-	err = conn.QueryRow(ctx, "INSERT INTO walbridge.requests (bridge, kind, args) VALUES ($1, $2, $3::text::jsonb) RETURNING id",
-		bridge, kind, string(text)).Scan(&r.id)
+	rows, err := target.Rows(ctx, makeRequest, bridge, kind, string(text))
+	if err == nil {
+		r.id, err = strconv.ParseInt(only(rows), 10, 64)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", Explain(err))
 	}
@@ -91,16 +95,18 @@ const look = `SELECT r.state, r.progress, r.error,
 		EXISTS (SELECT FROM walbridge.checkpoint AS k WHERE k.name = r.bridge AND k.lease_until > clock_timestamp())
 		OR EXISTS (SELECT FROM walbridge.checkpoint AS k WHERE k.name = r.bridge)
 			AND (SELECT count(*) FROM (SELECT FROM walbridge.checkpoint AS k WHERE k.name = $2 FOR KEY SHARE SKIP LOCKED) AS free) = 0
-	FROM walbridge.requests AS r WHERE r.bridge = $2 AND r.id = $1`
+	FROM walbridge.requests AS r WHERE r.bridge = $2 AND r.id = $1::int8`
 
 func (r *Request) look(ctx context.Context) (s state, err error) {
-	err = r.conn.QueryRow(ctx, look, r.id, r.bridge).Scan(&s.State, &s.Progress, &s.Error, &s.alive)
-	if errors.Is(err, pgx.ErrNoRows) {
+	rows, err := r.target.Rows(ctx, look, strconv.FormatInt(r.id, 10), r.bridge)
+	switch {
+	case err != nil:
+		return s, fmt.Errorf("read request: %w", Explain(err))
+	case len(rows) == 0:
 		return s, fmt.Errorf("somebody has removed request %d from walbridge.requests", r.id)
 	}
-	if err != nil {
-		return s, fmt.Errorf("read request: %w", Explain(err))
-	}
+	v := rows[0]
+	s.State, s.Progress, s.Error, s.alive = sink.RequestState(v[0].Text), v[1].Text, v[2].Text, v[3].Text == "t"
 	return s, nil
 }
 
@@ -168,17 +174,20 @@ func (r *Request) leave(ctx context.Context, cause error) error {
 	return fault.Errorf(fault.Stop, "the bridge goes on with it; its log says when it is done", "%w", cause)
 }
 
-// withdraw ends a request that the bridge has not taken up. The connection may
-// have been closed by the end of a context, so it takes one of its own.
+const withdrawRequest = `WITH w AS (UPDATE walbridge.requests AS r SET state = 'withdrawn', updated_at = now()
+		WHERE r.bridge = $1 AND r.id = $2::int8 AND r.state = 'new' RETURNING 1)
+	SELECT count(*) FROM w`
+
+// withdraw ends a request that the bridge has not taken up.
 func (r *Request) withdraw(ctx context.Context) (bool, error) {
-	conn := r.conn
-	if conn.IsClosed() {
-		var err error
-		if conn, err = pgx.ConnectConfig(ctx, r.conn.Config()); err != nil {
-			return false, pg.Safe(err)
-		}
-		defer func() { _ = conn.Close(ctx) }()
+	rows, err := r.target.Rows(ctx, withdrawRequest, r.bridge, strconv.FormatInt(r.id, 10))
+	return only(rows) == "1", pg.Safe(err)
+}
+
+// only is the one value of a result, or "".
+func only(rows []cdc.Row) string {
+	if len(rows) == 0 || len(rows[0]) == 0 {
+		return ""
 	}
-	tag, err := conn.Exec(ctx, "UPDATE walbridge.requests SET state = 'withdrawn', updated_at = now() WHERE bridge = $1 AND id = $2 AND state = 'new'", r.bridge, r.id)
-	return tag.RowsAffected() == 1, pg.Safe(err)
+	return rows[0][0].Text
 }

@@ -44,7 +44,7 @@ func ask(t *testing.T, url string) *Request {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	r, err := Ask(t.Context(), conn, "b", "dance", map[string]string{"to": "it's"})
+	r, err := Ask(t.Context(), Over(conn), "b", "dance", map[string]string{"to": "it's"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,18 +4,16 @@ import (
 	"context"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 )
 
 // Repairer returns a function for Options.Repair that asks the running bridge and
-// waits for it. conn leads to the target.
-func Repairer(conn *pgx.Conn, bridge string) func(ctx context.Context, table string, keys []sink.Key) error {
+// waits for it.
+func Repairer(target request.Target, bridge string) func(ctx context.Context, table string, keys []sink.Key) error {
 	return func(ctx context.Context, table string, keys []sink.Key) error {
 		for part := range slices.Chunk(keys, request.MaxRepairKeys) {
-			r, err := request.Ask(ctx, conn, bridge, request.Repair, request.RepairArgs{Table: table, Keys: part})
+			r, err := request.Ask(ctx, target, bridge, request.Repair, request.RepairArgs{Table: table, Keys: part})
 			if err != nil {
 				return err
 			}

@@ -70,6 +70,9 @@ func (s *Sink) everything(schema *sink.Schema) {
 	for _, node := range schema.Nodes {
 		s.recordBatch(ctx, func(t *tx) {
 			_, _ = t.Load(ctx, &sink.Query{Paths: map[*sink.Node][]sink.Key{node: {""}}})
+			for _, after := range []*sink.Key{nil, new(sink.Key)} {
+				_, _ = t.Load(ctx, &sink.Query{Keys: &sink.KeyQuery{Node: node, After: after}})
+			}
 			_, _ = t.Load(ctx, &sink.Query{Waiting: map[*sink.Node][]sink.Key{node: {""}}})
 			_ = t.Apply(ctx, &sink.Writes{Paths: []sink.PathWrite{
 				{Node: node, Row: sink.PathRow{Values: make(cdc.Row, len(node.Columns))}}, {Node: node, Forget: true}}})
@@ -77,7 +80,7 @@ func (s *Sink) everything(schema *sink.Schema) {
 		})
 	}
 	s.recordBatch(ctx, func(t *tx) {
-		w := &sink.Writes{Copied: []sink.CopyProgress{{Done: true}}, Requests: []sink.Request{{}}}
+		w := &sink.Writes{Anew: true, Copied: []sink.CopyProgress{{Done: true}}, Requests: []sink.Request{{}}}
 		if schema.Entries != nil {
 			w.Entries = []sink.Entry{{}}
 		}
@@ -112,6 +115,11 @@ func (s *Sink) recordTable(ctx context.Context, schema *sink.Schema, table *sink
 				for _, after := range []*sink.Key{nil, &key} {
 					_, _ = t.Load(ctx, &sink.Query{Held: &sink.HeldQuery{Table: table, Reason: reason, Keys: keys, After: after}})
 				}
+			}
+		}
+		for _, tenant := range []*string{nil, new(string)} {
+			for _, after := range []*sink.Key{nil, &key} {
+				_, _ = t.Load(ctx, &sink.Query{Keys: &sink.KeyQuery{Table: table, Tenant: tenant, After: after}})
 			}
 		}
 		_ = t.Apply(ctx, &sink.Writes{

@@ -68,6 +68,7 @@ func (t *touched) writes(w *sink.Writes) {
 	for i := range w.Hold {
 		t.note(w.Hold[i].Table.FullName(), w.Hold[i].Key)
 	}
+	t.all = t.all || w.Anew
 	t.held = t.held || len(w.Hold) > 0 || len(w.Unhold) > 0
 }
 
@@ -90,7 +91,7 @@ func (t *touched) spares(schema *sink.Schema, q *sink.Query) bool {
 		return true
 	}
 	// Who waits follows from held rows and from paths to them.
-	if t.all || t.held && (q.Held != nil || len(q.Waiting) > 0) || len(q.Waiting) > 0 && t.passes(schema) {
+	if t.all || q.Keys != nil || t.held && (q.Held != nil || len(q.Waiting) > 0) || len(q.Waiting) > 0 && t.passes(schema) {
 		return false
 	}
 	for table, keys := range q.Rows {

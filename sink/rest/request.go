@@ -85,11 +85,14 @@ func (s *session) failure(e *replyError) error {
 		SchemaName: e.Schema, TableName: e.Table, ColumnName: e.Column, ConstraintName: e.Constraint}
 	switch e.Code {
 	case codeChanged:
-		return fault.Errorf(fault.Retry, "", "the target changed while a batch was put together")
+		return fault.Wrap(fault.Retry, "", &callError{text: "the target changed while a batch was put together"})
 	case codeStatement:
-		return fault.Errorf(fault.Stop, schemaHint, "the target was prepared for another bridge, another mapping or by another version of walbridge: it doesn't know a statement")
+		return fault.Wrap(fault.Stop, schemaHint, &callError{
+			text: "the target was prepared for another bridge, another mapping or by another version of walbridge: it doesn't know a statement"})
 	case codeVersion:
-		return fault.Errorf(fault.Stop, schemaHint, "the function public.walbridge at the target is of another version")
+		return fault.Wrap(fault.Stop, schemaHint, &callError{text: "the function public.walbridge at the target is of another version"})
+	case "42501":
+		return fault.Wrap(fault.Stop, "give the function to the role that owns the tables, as in: ALTER FUNCTION public.walbridge(json) OWNER TO postgres", server)
 	}
 	return server
 }

@@ -35,7 +35,9 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 	"github.com/walbridge/walbridge/sink/postgres"
 )
@@ -62,8 +64,9 @@ type Sink struct {
 }
 
 var (
-	_ sink.Sink    = (*Sink)(nil)
-	_ sink.Bounded = (*Sink)(nil)
+	_ sink.Sink      = (*Sink)(nil)
+	_ sink.Bounded   = (*Sink)(nil)
+	_ request.Target = (*Sink)(nil)
 )
 
 // Open makes a sink and asks the project whether it knows the key and has the
@@ -82,6 +85,27 @@ func Open(ctx context.Context, opts Options, log *slog.Logger) (*Sink, error) {
 
 // Bound implements sink.Bounded.
 func (s *Sink) Bound() int { return s.session.rows }
+
+// Rows implements request.Target.
+func (s *Sink) Rows(ctx context.Context, sql string, args ...string) (rows []cdc.Row, err error) {
+	st := &postgres.Statement{Template: plain(sql), Read: func(r postgres.Result) error {
+		for r.NextRow() {
+			row := make(cdc.Row, len(r.Values()))
+			for i, v := range r.Values() {
+				if v != nil {
+					row[i] = cdc.TextValue(string(v))
+				}
+			}
+			rows = append(rows, row)
+		}
+		return nil
+	}}
+	for _, a := range args {
+		st.Args = append(st.Args, []byte(a))
+	}
+	_, err = s.session.alone(ctx, []*postgres.Statement{st})
+	return rows, err
+}
 
 // Install looks at what there is; nothing can be made over the API.
 func (s *Sink) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]string, error) {

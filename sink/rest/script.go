@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/walbridge/walbridge/internal/held"
 	"github.com/walbridge/walbridge/internal/pg"
+	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink/postgres"
 )
 
@@ -140,8 +142,13 @@ const (
 	countStatements = `SELECT count(DISTINCT q.id) FROM walbridge.statements AS q WHERE q.bridge = $1 AND q.id = ANY ($2::text[])`
 )
 
+// ownStatements are those, and those of operators' commands.
 func ownStatements() []*postgres.Template {
-	return []*postgres.Template{plain(keepLease), plain(clearStage), plain(putStage), plain(countStatements)}
+	list := []*postgres.Template{plain(keepLease), plain(clearStage), plain(putStage), plain(countStatements)}
+	for _, sql := range slices.Concat(request.Statements(), held.Statements()) {
+		list = append(list, plain(sql))
+	}
+	return list
 }
 
 // Script returns the statements that make a target ready for the API: those of a,

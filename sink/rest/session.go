@@ -289,7 +289,7 @@ func (s *session) put(ctx context.Context, id int, entries []*entry) (parts int,
 		case tooLarge(err) && s.shrink():
 			continue
 		case failed == statements[0] && code(err) == codeMissing:
-			return 0, sink.ErrFenced
+			return 0, &callError{text: "stage a batch", err: sink.ErrFenced}
 		case err != nil:
 			return 0, err
 		}

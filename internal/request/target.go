@@ -1,0 +1,57 @@
+package request
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/walbridge/walbridge/internal/cdc"
+)
+
+// Target runs the statements of this package, and of others that read the private
+// schema for an operator.
+type Target interface {
+	// Rows returns what a statement returns, as texts. Over an API it knows only
+	// the statements that were made known there.
+	Rows(ctx context.Context, sql string, args ...string) ([]cdc.Row, error)
+	Close(ctx context.Context) error
+}
+
+// Statements are those of this package.
+func Statements() []string { return []string{makeRequest, look, withdrawRequest} }
+
+// Over returns a Target over a connection, which it closes.
+func Over(conn *pgx.Conn) Target { return &connTarget{conn} }
+
+type connTarget struct{ conn *pgx.Conn }
+
+// Rows connects anew where the end of a context has closed the connection.
+func (t *connTarget) Rows(ctx context.Context, sql string, args ...string) ([]cdc.Row, error) {
+	if t.conn.IsClosed() {
+		conn, err := pgx.ConnectConfig(ctx, t.conn.Config())
+		if err != nil {
+			return nil, err
+		}
+		t.conn = conn
+	}
+	all := []any{pgx.QueryResultFormats{pgx.TextFormatCode}}
+	for _, a := range args {
+		all = append(all, a)
+	}
+	rows, err := t.conn.Query(ctx, sql, all...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (cdc.Row, error) {
+		values := r.RawValues()
+		row := make(cdc.Row, len(values))
+		for i, v := range values {
+			if v != nil {
+				row[i] = cdc.TextValue(string(v))
+			}
+		}
+		return row, nil
+	})
+}
+
+func (t *connTarget) Close(ctx context.Context) error { return t.conn.Close(ctx) }
