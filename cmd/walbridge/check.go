@@ -51,6 +51,9 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	if err := requireReadable(cfg); err != nil {
 		return err
 	}
+	if cfg.ByAPI() {
+		return errNeedsDatabase
+	}
 	report, err := check.Run(ctx, check.Options{
 		Name:      cfg.Name,
 		SourceURL: cfg.Source.URL.Reveal(), SourceOptions: cfg.SourceOptions(),

@@ -74,12 +74,15 @@ func targetCatalog(ctx context.Context, cfg *config.Config, tables []pg.TableNam
 	return pg.ReadCatalog(ctx, conn, tables)
 }
 
+// errNeedsDatabase: the command does more at the target than the API allows.
+var errNeedsDatabase = fault.Errorf(fault.Config, "export WALBRIDGE_TARGET_URL=postgres://user:password@host:5432/postgres",
+	"this needs a connection to the target's database, which the API can't replace")
+
 // connect opens an ordinary session on one side. application is what it is called
 // in pg_stat_activity.
 func connect(ctx context.Context, cfg *config.Config, side pg.Side, application string) (*pgx.Conn, error) {
 	if side == pg.Target && cfg.ByAPI() {
-		return nil, fault.Errorf(fault.Config, "export WALBRIDGE_TARGET_URL=postgres://user:password@host:5432/postgres",
-			"this needs a connection to the target's database, which the API can't replace")
+		return nil, errNeedsDatabase
 	}
 	url, opts := endpoint(cfg, side)
 	opts.Application = application

@@ -136,7 +136,7 @@ func (w *live) repairOne(t *testing.T, conn *pgx.Conn, d damage, base map[string
 	}
 	const repairs = "SELECT count(*) FROM public.audit_logs WHERE details->>'by' = 'walbridge' AND details->>'op' = 'repair'"
 	before := pgtest.QueryValue(t, w.target, repairs)
-	mended := w.verify(verify.Options{Repair: verify.Repairer(conn, verify.DefaultName)})
+	mended := w.verify(verify.Options{Repair: verify.Repairer(request.Over(conn), verify.DefaultName)})
 	if total := mended.Total(); !mended.Equal() || total.Mended != 1 || total.Unsettled > 0 {
 		t.Errorf("after the repair:\n%s", mended)
 	}
@@ -173,7 +173,7 @@ func TestRun_RepairOfPathsAlone(t *testing.T) {
 		t.Errorf("asked %d times:\n%s", asked, r)
 	}
 	w.conn(pg.Target, func(conn *pgx.Conn) {
-		r, err := request.Ask(t.Context(), conn, verify.DefaultName, request.Resync, request.ResyncArgs{})
+		r, err := request.Ask(t.Context(), request.Over(conn), verify.DefaultName, request.Resync, request.ResyncArgs{})
 		if err == nil {
 			_, err = r.Wait(t.Context(), func(string) {})
 		}
