@@ -127,9 +127,8 @@ func (g *guard) look(ctx context.Context) (err error) {
 	case err != nil:
 		return err
 	}
-	level, why := g.opts.Retention.Level(slot)
+	level, why := g.opts.showSlot(slot)
 	g.opts.Status.Update(func(n *status.Snapshot) {
-		n.Slot = &status.Slot{WALStatus: slot.WALStatus, Retained: slot.Retained, Safe: slot.SafeBytes, Level: level}
 		if n.State == status.Retrying || n.State == status.Blocked {
 			// Nobody else says so while nothing is applied.
 			n.Source = max(n.Source, flush)
@@ -138,6 +137,15 @@ func (g *guard) look(ctx context.Context) (err error) {
 	})
 	g.say(slot, level, why)
 	return g.limit(ctx, slot)
+}
+
+// showSlot puts what the source says of the slot into the status.
+func (o *Options) showSlot(s Slot) (level status.Level, why string) {
+	level, why = o.Retention.Level(s)
+	o.Status.Update(func(n *status.Snapshot) {
+		n.Slot = &status.Slot{WALStatus: s.WALStatus, Retained: s.Retained, Safe: s.SafeBytes, Level: level}
+	})
+	return level, why
 }
 
 // none is the state without a slot: not made yet, or gone.

@@ -129,6 +129,12 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	if err != nil {
 		return err
 	}
+	// The guard looks with the next heartbeat; whoever sees the bridge stream asks now.
+	slot, err := ReadSlot(ctx, source, b.Name)
+	if err != nil {
+		return err
+	}
+	b.showSlot(slot)
 	a := &applier{
 		opts: b.Options, log: b.Log, engine: engine, sink: snk, stream: str, pulse: pulse,
 		copy: copies, pieces: newPieceExchange(), mapping: m, owed: slices.ContainsFunc(open, isResync), cp: cp, expect: cp.Heartbeat, landed: cp.Heartbeat.Token == "", position: cp.LSN,
