@@ -33,10 +33,10 @@ type world struct {
 	tune           func(*replicator.Options)
 }
 
-// newWorld starts two clusters; the source has schema.
-func newWorld(t *testing.T, schema, mappingYAML string) *world {
+// newWorld starts two clusters; the source has schema, and is started with opts.
+func newWorld(t *testing.T, schema, mappingYAML string, opts ...pgtest.Option) *world {
 	t.Helper()
-	w := &world{t: t, source: pgtest.Start(t), target: pgtest.Start(t), mapping: mappingYAML}
+	w := &world{t: t, source: pgtest.Start(t, opts...), target: pgtest.Start(t), mapping: mappingYAML}
 	t.Cleanup(func() {
 		if t.Failed() && os.Getenv("WALBRIDGE_TEST_LOG") != "" {
 			t.Log(w.source.Log(), w.target.Log())

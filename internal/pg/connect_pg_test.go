@@ -26,6 +26,10 @@ ALTER DATABASE app SET intervalstyle = 'iso_8601';
 ALTER DATABASE app SET extra_float_digits = 0;
 ALTER DATABASE app SET timezone = 'America/Sao_Paulo';
 ALTER DATABASE app SET bytea_output = 'escape';
+ALTER DATABASE app SET array_nulls = off;
+ALTER DATABASE app SET xmloption = document;
+ALTER DATABASE app SET quote_all_identifiers = on;
+ALTER DATABASE app SET lc_monetary = 'POSIX';
 ALTER DATABASE app SET client_encoding = 'LATIN1';
 ALTER DATABASE app SET standard_conforming_strings = off;
 ALTER DATABASE app SET default_transaction_read_only = on;
@@ -43,6 +47,7 @@ func TestConnect(t *testing.T) {
 	pinned := map[string]string{
 		"client_encoding": "UTF8", "IntervalStyle": "postgres", "extra_float_digits": "3",
 		"TimeZone": "UTC", "bytea_output": "hex", "standard_conforming_strings": "on",
+		"array_nulls": "on", "xmloption": "content", "quote_all_identifiers": "off", "lc_monetary": "C",
 		"default_transaction_read_only": "off", "application_name": "walbridge",
 		"tcp_keepalives_idle": "15", "tcp_user_timeout": "30000",
 	}

@@ -64,12 +64,20 @@ type Options struct {
 // whether statements mean what they say. Without them ALTER DATABASE … SET
 // datestyle turns 4 March into 3 April without an error.
 var pinned = map[string]string{
-	"client_encoding":               "UTF8",
-	"datestyle":                     "ISO",
-	"intervalstyle":                 "postgres",
-	"extra_float_digits":            "3",
-	"timezone":                      "UTC",
-	"bytea_output":                  "hex",
+	"client_encoding":    "UTF8",
+	"datestyle":          "ISO",
+	"intervalstyle":      "postgres",
+	"extra_float_digits": "3",
+	"timezone":           "UTC",
+	"bytea_output":       "hex",
+	// Amounts of money are read and written in the currency's own decimals.
+	"lc_monetary": "C",
+	// Without array_nulls the array {NULL} is one of the text NULL, and under
+	// xmloption = document a fragment of XML is no value (8.14.1.5, 19.13.1).
+	"array_nulls": "on",
+	"xmloption":   "content",
+	// It changes the text of regtype and its like.
+	"quote_all_identifiers":         "off",
 	"default_transaction_read_only": "off",
 	// QuoteLiteral relies on it.
 	"standard_conforming_strings": "on",

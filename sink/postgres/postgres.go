@@ -44,7 +44,8 @@ const settings = "SET lock_timeout = '10s'; SET idle_in_transaction_session_time
 // whoever gets it next.
 const pinLocal = `SELECT pg_catalog.set_config(n, v, true) FROM (VALUES
 	('client_encoding', 'UTF8'), ('datestyle', 'ISO'), ('intervalstyle', 'postgres'), ('extra_float_digits', '3'), ('timezone', 'UTC'),
-	('bytea_output', 'hex'), ('standard_conforming_strings', 'on'), ('synchronous_commit', 'on'),
+	('bytea_output', 'hex'), ('lc_monetary', 'C'), ('array_nulls', 'on'), ('xmloption', 'content'), ('quote_all_identifiers', 'off'),
+	('standard_conforming_strings', 'on'), ('synchronous_commit', 'on'),
 	('lock_timeout', '10s'), ('idle_in_transaction_session_timeout', '60s')) AS s(n, v)`
 
 // closeWait bounds a polite goodbye to the server.

@@ -49,6 +49,7 @@ var tables = []string{
 const function = `CREATE OR REPLACE FUNCTION public.walbridge(json) RETURNS json LANGUAGE plpgsql SECURITY DEFINER
 	SET search_path = '' SET statement_timeout = '50s' SET lock_timeout = '8s' SET synchronous_commit = on
 	SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex'
+	SET lc_monetary = 'C' SET array_nulls = on SET xmloption = content SET quote_all_identifiers = off
 AS $body$
 DECLARE
 	head text[] := ARRAY(SELECT pg_catalog.json_array_elements_text($1->'head'));
