@@ -177,15 +177,16 @@ func (c *comparison) round(ctx context.Context, p *pair, s subject, open []*susp
 }
 
 // needed is in how many rounds on end a row must look wrong. Of a row that isn't
-// there no version tells whether it was there in between.
+// there no version tells whether it was there in between: a key that comes and goes
+// many times a second fools two rounds now and then, but not four.
 func needed(sure sureness, row seen) int {
 	switch {
 	case sure == unsure:
 		return rounds + 1
+	case row.row == nil:
+		return 4
 	case sure == likely:
 		return 3
-	case row.row == nil:
-		return 2
 	}
 	return 1
 }
