@@ -43,7 +43,7 @@ func (e *Engine) bind(rel *cdc.Relation) (*binding, error) {
 			if c.Name != in.Name {
 				continue
 			}
-			if in.Type != 0 && c.Type != in.Type {
+			if in.Type != 0 && c.Type != in.Type && !widened(c.Type, in.Type) {
 				return nil, &LayoutError{Table: s.FullName(), Column: in.Name, Reason: "its type has changed"}
 			}
 			b.at[i] = j
@@ -54,6 +54,22 @@ func (e *Engine) bind(rel *cdc.Relation) (*binding, error) {
 	}
 	e.bindings[rel] = b
 	return b, nil
+}
+
+// widened reports that a migration has made one type, of which rows in the WAL
+// still are, the other: each value has the same text in both. Refused, the rows
+// from before it could only be skipped. The numbers are OIDs (pg_type.dat).
+func widened(from, to uint32) bool {
+	const int8, int2, int4, text, varchar = 20, 21, 23, 25, 1043
+	switch to {
+	case int8:
+		return from == int2 || from == int4
+	case int4:
+		return from == int2
+	case text:
+		return from == varchar
+	}
+	return false
 }
 
 // inputs takes the mapping's inputs out of a tuple.

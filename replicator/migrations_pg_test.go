@@ -64,6 +64,32 @@ func TestBridge_LayoutChangesInMidTransaction(t *testing.T) {
 	}
 }
 
+// A type that the mapping wasn't compiled for is refused. After a restart the rows
+// from before a migration that widened it are read as well: they are in the same
+// transaction.
+func TestBridge_FollowsAWiderTypeAfterARestart(t *testing.T) {
+	t.Parallel()
+	w := newChanging(t)
+	r := w.start()
+	w.catchUp(r)
+	w.exec(`BEGIN;
+		INSERT INTO item VALUES ('g', 2, 1, 2, 'ok', 'two', 'r');
+		ALTER TABLE item ALTER COLUMN small TYPE bigint;
+		INSERT INTO item VALUES ('g', 3, 1, 9223372036854775807, 'ok', 'three', 'r');
+		COMMIT`)
+	r.blocked("column small: its type has changed")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = w.start()
+	w.catchUp(r)
+	w.want("after", "SELECT id, small FROM item ORDER BY id", "1 | 1\n2 | 2\n3 | 9223372036854775807")
+	w.requireEqual()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A value that the target's enum lacks blocks the bridge until it has it: held,
 // all rows of that value would be missing. Nothing else is needed then.
 func TestBridge_WaitsForAnEnumsValue(t *testing.T) {
