@@ -103,11 +103,7 @@ func appendHex(buf []byte, n uint32) []byte {
 
 // appendTable names the source table of an entry.
 func appendTable(buf []byte, s *Source) []byte {
-	name := s.Name
-	if s.Schema != "public" {
-		name = s.FullName()
-	}
-	return appendString(append(buf, `"table":`...), name)
+	return appendString(append(buf, `"table":`...), s.detailsName())
 }
 
 // appendMoved sums the rows that moved along by table and direction.

@@ -19,6 +19,7 @@ type Tx interface {
 	Recompute(ctx context.Context, r *sink.Recompute) ([]sink.Moved, error)
 	ReleaseHeld(ctx context.Context, r *sink.Recompute, limit int) ([]sink.HeldRow, error)
 	Truncate(ctx context.Context, r *sink.Truncate) ([]sink.Moved, error)
+	EraseEntries(ctx context.Context, r *sink.Erase) ([]sink.Erased, error)
 }
 
 // Coverage says which rows the stream may write. A row of a range that has not

@@ -179,6 +179,8 @@ func (a *applier) step(ctx context.Context, careful bool) (err error) {
 		after = func() { a.task.resync.p, a.task.resync.due = next, false }
 	case HeldRetry, HeldDrop:
 		r.Progress, done, err = a.heldStep(ctx, b, &r, rows)
+	case Forget:
+		r.Progress, done, err = a.forgetStep(ctx, b, &r, rows)
 	case Skip: // while nothing is blocked
 		err = about(&r, 0)
 	default:

@@ -16,6 +16,8 @@ type Query struct {
 	Held *HeldQuery
 	// Keys asks for one page of the keys that the target has.
 	Keys *KeyQuery
+	// Dependents asks for keys of rows that refer to others.
+	Dependents *DependentQuery
 }
 
 // KeyQuery asks for keys of a table's rows or, with Node, of the rows whose path
@@ -59,6 +61,8 @@ type Loaded struct {
 	// there are rows behind it.
 	Keys     []Key
 	MoreKeys bool
+	// Dependents are the keys that Query.Dependents asks for, in no order.
+	Dependents []Key
 }
 
 // Stored is what the target has for one key. A key that has nothing is not in

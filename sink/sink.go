@@ -91,7 +91,7 @@ type Sink interface {
 
 // TxOptions alter one batch.
 type TxOptions struct {
-	// Careful makes every Apply (and Recompute, ReleaseHeld, Truncate) stand
+	// Careful makes every Apply (and Recompute, ReleaseHeld, Truncate, EraseEntries) stand
 	// alone: it either takes effect or returns a *RejectError and leaves the
 	// batch as it was before, still usable. It
 	// costs a round trip an Apply, and is used to find the rows that a batch
@@ -133,6 +133,12 @@ type Tx interface {
 	// tenant, null for held rows). With r.Node instead, the path values of all of
 	// its rows become those of rows that are gone.
 	Truncate(ctx context.Context, r *Truncate) ([]Moved, error)
+
+	// EraseEntries removes the values from the bridge's entries about the rows of
+	// r: "changed" goes from their details and "forgotten": true comes. The
+	// entries stay, with their numbers. It returns how many there were that still
+	// had to lose theirs.
+	EraseEntries(ctx context.Context, r *Erase) ([]Erased, error)
 
 	// Commit writes the checkpoint and commits. *UnknownError: the connection
 	// broke around COMMIT, and only the checkpoint row can tell what happened;

@@ -46,6 +46,7 @@ type cli struct {
 	Status   statusCmd   `cmd:"" help:"Say how the bridge is: it is asked itself, else both databases are."`
 	Verify   verifyCmd   `cmd:"" help:"Compare the target with the source while both are in use, and say or mend what differs."`
 	Held     heldCmd     `cmd:"" help:"List, retry or drop rows that could not be written."`
+	Forget   forgetCmd   `cmd:"" help:"Erase one row and its values everywhere at the target."`
 	Skip     skipCmd     `cmd:"" help:"Pass one transaction that can't be applied: its rows are left out."`
 	Resync   resyncCmd   `cmd:"" help:"Have the bridge read the source again, all of it or one table or tenant, and bring the target in line."`
 	Teardown teardownCmd `cmd:"" help:"Drop the bridge's slot and publication at the source."`

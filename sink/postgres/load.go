@@ -64,6 +64,9 @@ func (s *Sink) loads(q *sink.Query) (*sink.Loaded, []op, error) {
 	if q.Held != nil {
 		ops = append(ops, s.loadHeld(q.Held, l))
 	}
+	if q.Dependents != nil {
+		ops = append(ops, s.loadDependents(q.Dependents, l))
+	}
 	if q.Keys != nil {
 		o, err := s.loadKeys(q.Keys, l)
 		if err != nil {

@@ -245,7 +245,7 @@ func dropOwn(ctx context.Context, tx pgx.Tx, name string) error {
 	if err != nil {
 		return err
 	}
-	drop := []string{fmt.Sprintf("DROP FUNCTION IF EXISTS walbridge.%s(int8, bool), walbridge.%s()", tendName(name), raiseName(name))}
+	drop := []string{fmt.Sprintf("DROP FUNCTION IF EXISTS walbridge.%s(int8, bool), walbridge.%s(), walbridge.%s(int8, text, text[])", tendName(name), raiseName(name), eraseName(name))}
 	if len(indexes) > 0 {
 		drop = append(drop, "DROP INDEX "+strings.Join(indexes, ", "))
 	}

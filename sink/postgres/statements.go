@@ -77,12 +77,16 @@ func (s *Sink) everything(schema *sink.Schema) {
 			_ = t.Apply(ctx, &sink.Writes{Paths: []sink.PathWrite{
 				{Node: node, Row: sink.PathRow{Values: make(cdc.Row, len(node.Columns))}}, {Node: node, Forget: true}}})
 			_, _ = t.Truncate(ctx, &sink.Truncate{Node: node})
+			for i := range node.Columns {
+				_, _ = t.Load(ctx, &sink.Query{Dependents: &sink.DependentQuery{Node: node, Column: i}})
+			}
 		})
 	}
 	s.recordBatch(ctx, func(t *tx) {
 		w := &sink.Writes{Anew: true, Copied: []sink.CopyProgress{{Done: true}}, Requests: []sink.Request{{}}}
 		if schema.Entries != nil {
 			w.Entries = []sink.Entry{{}}
+			_, _ = t.EraseEntries(ctx, &sink.Erase{})
 		}
 		_ = t.Apply(ctx, w)
 	})
@@ -121,6 +125,9 @@ func (s *Sink) recordTable(ctx context.Context, schema *sink.Schema, table *sink
 			for _, after := range []*sink.Key{nil, &key} {
 				_, _ = t.Load(ctx, &sink.Query{Keys: &sink.KeyQuery{Table: table, Tenant: tenant, After: after}})
 			}
+		}
+		for _, column := range starts(table) {
+			_, _ = t.Load(ctx, &sink.Query{Dependents: &sink.DependentQuery{Table: table, Column: column}})
 		}
 		_ = t.Apply(ctx, &sink.Writes{
 			Unhold: ref, Mark: ref, Unmark: ref,

@@ -55,6 +55,9 @@ func tendFunctions(bridge string, schema *sink.Schema) []object {
 	for _, w := range wantedTables(schema) {
 		tables = append(tables, "("+pg.QuoteLiteral(w.name.schema)+", "+pg.QuoteLiteral(w.name.name)+")")
 	}
+	if e := schema.Entries; e != nil {
+		list = append(list, eraseFunction(bridge, e))
+	}
 	body := fmt.Sprintf(tendBody, pg.QuoteLiteral(bridge), strings.Join(tables, ", "), alerts)
 	return append(list, makeFunction(tendName(bridge), "int8, bool", "int8[]", "SECURITY DEFINER ", body))
 }

@@ -93,6 +93,8 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"a tenant of its own stays when a path changes", (*world).recomputeOwnTenant},
 		{"rows without a tenant leave, and come back", (*world).releaseHeld},
 		{"a truncate keeps or removes", (*world).truncate},
+		{"rows that refer to others are found", (*world).dependents},
+		{"entries lose their values and stay", (*world).eraseEntries},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

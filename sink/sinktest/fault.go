@@ -26,6 +26,7 @@ const (
 	OpRecompute   Op = "recompute"
 	OpReleaseHeld Op = "release held"
 	OpTruncate    Op = "truncate"
+	OpErase       Op = "erase entries"
 	OpCommit      Op = "commit"
 )
 

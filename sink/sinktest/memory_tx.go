@@ -72,6 +72,9 @@ func (t *memoryTx) Load(_ context.Context, q *sink.Query) (*sink.Loaded, error) 
 		if q.Keys != nil {
 			t.loadKeys(q.Keys, l)
 		}
+		if q.Dependents != nil {
+			l.Dependents = t.dependents(q.Dependents)
+		}
 		for node, keys := range q.Paths {
 			for _, k := range keys {
 				t.loadPath(l, node, k)
