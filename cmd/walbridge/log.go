@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -12,10 +13,14 @@ import (
 
 // newLogger returns a logger to out, which is stderr: results alone go to stdout.
 func newLogger(cfg config.Log, environ []string, out *os.File) *slog.Logger {
+	return logTo(cfg, environ, out, isTerminal(out))
+}
+
+// logTo is newLogger where out stands for a terminal, or for none.
+func logTo(cfg config.Log, environ []string, out io.Writer, terminal bool) *slog.Logger {
 	level := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[cfg.Level]
-	terminal := isTerminal(out)
 	if cfg.Format == "json" || cfg.Format == "auto" && !terminal {
 		return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))
 	}

@@ -14,6 +14,9 @@ const (
 	logEvery     = 10 * time.Second
 )
 
+// wipe takes the line away that the cursor of a terminal is in.
+const wipe = "\r\x1b[K"
+
 // meter shows the progress of long work on stderr: on a terminal as one line that is
 // written over and over, elsewhere in the log, if there is one.
 type meter struct {
@@ -43,7 +46,7 @@ func (m *meter) show(what string, done, total int64) {
 	switch {
 	case m.terminal && now.Sub(m.said) >= repaintEvery:
 		m.said, m.shown = now, true
-		_, _ = fmt.Fprintf(m.out, "\r\x1b[K%s", meterLine(what, done, total, rate, left))
+		_, _ = fmt.Fprintf(m.out, "%s%s", wipe, meterLine(what, done, total, rate, left))
 	case !m.terminal && m.log != nil && now.Sub(m.said) >= logEvery:
 		m.said = now
 		m.log.Info("bridge at work", "table", what, "rows", done, "total", total, "rows_per_second", int64(rate), "left", left)
@@ -53,7 +56,7 @@ func (m *meter) show(what string, done, total int64) {
 // clear takes the line away, before anything else is printed.
 func (m *meter) clear() {
 	if m.shown {
-		_, _ = fmt.Fprint(m.out, "\r\x1b[K")
+		_, _ = fmt.Fprint(m.out, wipe)
 		m.shown = false
 	}
 }

@@ -76,7 +76,8 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg.Log, a.environ, a.stderr)
+	terminal := &screen{out: a.stderr}
+	log := logTo(cfg.Log, a.environ, terminal, isTerminal(a.stderr))
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
@@ -98,9 +99,13 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
 		defer cancel()
 	}
-	err = serve(ctx, server, func(ctx context.Context) error {
+	bridge := func(ctx context.Context) error {
 		return replicator.Run(ctx, c.options(cfg, file, state, log))
-	})
+	}
+	if isTerminal(a.stderr) {
+		bridge = terminal.during(bridge, state)
+	}
+	err = serve(ctx, server, bridge)
 	return c.ended(ctx, state, log, err)
 }
 
