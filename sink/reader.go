@@ -40,9 +40,10 @@ type Reader interface {
 	// nil if it refuses one of them. typ is a Column's.
 	Written(ctx context.Context, typ string, texts []string) ([]string, error)
 
-	// Entries looks at the audit log by itself. It must not be called where the
-	// Schema has no Entries.
-	Entries(ctx context.Context) (EntryCounts, error)
+	// Entries looks at the audit log by itself, from the entry with number first
+	// on, which is 1 unless somebody has removed those before it. It must not be
+	// called where the Schema has no Entries.
+	Entries(ctx context.Context, first int64) (EntryCounts, error)
 
 	// Close releases the connections. It never waits for the network for longer
 	// than a second.
@@ -148,7 +149,10 @@ type EntryCounts struct {
 	// entries there are.
 	Head int64 `json:"head"`
 	Rows int64 `json:"rows"`
-	// Lost are numbers up to Head that no entry has, FirstLost the first of
+	// Removed are the numbers before the first that was asked for: nothing is
+	// known about their entries.
+	Removed int64 `json:"removed"`
+	// Lost are numbers from there up to Head that no entry has, FirstLost the first of
 	// them.
 	Lost      int64 `json:"lost"`
 	FirstLost int64 `json:"first_lost"`

@@ -197,3 +197,14 @@ func programText(t *testing.T) string {
 	}
 	return b.String()
 }
+
+// Who looks for a part of the program finds each package in architecture.md.
+func TestArchitecture(t *testing.T) {
+	t.Parallel()
+	page := readFile(t, "../../docs/architecture.md")
+	for _, p := range goList(t, "{{.ImportPath}}") {
+		if name := strings.TrimPrefix(p[0], module+"/"); !strings.Contains(page, "\n| `"+name+"` |") {
+			t.Errorf("architecture.md doesn't name %s", name)
+		}
+	}
+}

@@ -21,13 +21,14 @@ import (
 )
 
 type verifyCmd struct {
-	Table  []string `help:"Compare this target table only. May be given several times." placeholder:"TABLE" sep:"none"`
-	Tenant string   `help:"Compare the rows of this tenant only." placeholder:"TENANT"`
-	Audit  bool     `help:"Check the audit log, too: that no entry is missing and none is there twice."`
-	Repair bool     `help:"Have the running bridge mend what differs, with an audit entry for each row, and compare it again."`
-	Keys   int      `help:"Most keys that are named for each table and kind of difference; 5 by default." default:"5" placeholder:"N"`
-	Name   string   `help:"Name of the bridge." placeholder:"NAME"`
-	JSON   bool     `help:"Print JSON." name:"json"`
+	Table     []string `help:"Compare this target table only. May be given several times." placeholder:"TABLE" sep:"none"`
+	Tenant    string   `help:"Compare the rows of this tenant only." placeholder:"TENANT"`
+	Audit     bool     `help:"Check the audit log, too: that no entry is missing and none is there twice."`
+	AuditFrom int64    `help:"With --audit: number of the oldest entry that must be there; those before it were removed on purpose." default:"1" placeholder:"N"`
+	Repair    bool     `help:"Have the running bridge mend what differs, with an audit entry for each row, and compare it again."`
+	Keys      int      `help:"Most keys that are named for each table and kind of difference; 5 by default." default:"5" placeholder:"N"`
+	Name      string   `help:"Name of the bridge." placeholder:"NAME"`
+	JSON      bool     `help:"Print JSON." name:"json"`
 }
 
 // Help implements kong.HelpProvider.
@@ -51,6 +52,12 @@ blocked, 2 usage or configuration, 3 there are differences.`
 
 // Validate implements kong's hook.
 func (c *verifyCmd) Validate() error {
+	switch {
+	case c.AuditFrom < 1:
+		return errors.New("--audit-from must be 1 at least")
+	case c.AuditFrom > 1 && !c.Audit:
+		return errors.New("--audit-from goes with --audit")
+	}
 	if c.Keys < 0 {
 		return errors.New("--keys must not be negative")
 	}
@@ -108,7 +115,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.Audit {
-		if out.Entries, err = readEntries(ctx, cfg, m, log); err != nil {
+		if out.Entries, err = readEntries(ctx, cfg, m, c.AuditFrom, log); err != nil {
 			return err
 		}
 	}
@@ -190,13 +197,13 @@ func access(cfg *config.Config, m *mapping.Mapping, log *slog.Logger) verify.Acc
 	}
 }
 
-func readEntries(ctx context.Context, cfg *config.Config, m *mapping.Mapping, log *slog.Logger) (*verify.EntriesReport, error) {
+func readEntries(ctx context.Context, cfg *config.Config, m *mapping.Mapping, first int64, log *slog.Logger) (*verify.EntriesReport, error) {
 	target, err := postgres.OpenReader(ctx, sinkOptions(cfg), m.Schema, log)
 	if err != nil {
 		return nil, err
 	}
 	defer target.Close(context.WithoutCancel(ctx))
-	return verify.ReadEntries(ctx, m, target)
+	return verify.ReadEntries(ctx, m, target, first)
 }
 
 // targetTables are the full names of the target tables that names mean; a name

@@ -17,15 +17,19 @@ type EntriesReport sink.EntryCounts
 
 // OK reports whether nothing is missing, doubled or out of place.
 func (r *EntriesReport) OK() bool {
-	return r.Rows == r.Head && r.Lost+r.Beyond+r.Doubled+r.Repeated+r.Tenantless == 0
+	return r.Rows+r.Removed == r.Head && r.Lost+r.Beyond+r.Doubled+r.Repeated+r.Tenantless == 0
 }
 
 func (r *EntriesReport) String() string {
-	if r.OK() {
-		return fmt.Sprintf("%d entries, none missing, none twice", r.Rows)
+	first := ""
+	if r.Removed > 0 {
+		first = fmt.Sprintf(" from n = %d on", r.Removed+1)
 	}
-	return fmt.Sprintf("%d entries, head %d: %d missing (first n = %d), %d beyond the head, %d with a number twice, %d with a change twice, %d without a tenant",
-		r.Rows, r.Head, r.Lost, r.FirstLost, r.Beyond, r.Doubled, r.Repeated, r.Tenantless)
+	if r.OK() {
+		return fmt.Sprintf("%d entries%s, none missing, none twice", r.Rows, first)
+	}
+	return fmt.Sprintf("%d entries%s, head %d: %d missing (first n = %d), %d beyond the head, %d with a number twice, %d with a change twice, %d without a tenant",
+		r.Rows, first, r.Head, r.Lost, r.FirstLost, r.Beyond, r.Doubled, r.Repeated, r.Tenantless)
 }
 
 // Entries checks the bridge's audit log by itself: its numbers run from 1 to the
@@ -37,15 +41,16 @@ func Entries(ctx context.Context, m *mapping.Mapping, target *pgx.Conn, name str
 	if name == "" {
 		name = DefaultName
 	}
-	return ReadEntries(ctx, m, postgres.NewReader(target.PgConn(), name, m.Schema))
+	return ReadEntries(ctx, m, postgres.NewReader(target.PgConn(), name, m.Schema), 1)
 }
 
-// ReadEntries does the same over a reader.
-func ReadEntries(ctx context.Context, m *mapping.Mapping, target sink.Reader) (*EntriesReport, error) {
+// ReadEntries does the same over a reader, from number first on: those before it
+// have been removed on purpose.
+func ReadEntries(ctx context.Context, m *mapping.Mapping, target sink.Reader, first int64) (*EntriesReport, error) {
 	if m.Schema.Entries == nil {
 		return nil, nil
 	}
-	counts, err := target.Entries(ctx)
+	counts, err := target.Entries(ctx, first)
 	if err != nil {
 		return nil, pg.Safe(err)
 	}

@@ -247,9 +247,14 @@ func (w *readerWorld) entryCounts() {
 	if err := tx.Commit(w.ctx, sink.Progress{LSN: w.i.lsn, Counters: sink.Counters{AuditHead: 5}}); err != nil {
 		w.Fatalf("Commit: %v", err)
 	}
-	got, err := w.r.Entries(w.ctx)
+	got, err := w.r.Entries(w.ctx, 1)
 	want := sink.EntryCounts{Head: 5, Rows: 4, Lost: 2, FirstLost: 3, Beyond: 1, Repeated: 1}
 	if diff := gocmp.Diff(want, got); err != nil || diff != "" {
 		w.Fatalf("Entries: %v (-want +got):\n%s", err, diff)
+	}
+	got, err = w.r.Entries(w.ctx, 3)
+	want = sink.EntryCounts{Head: 5, Rows: 2, Removed: 2, Lost: 2, FirstLost: 3, Beyond: 1}
+	if diff := gocmp.Diff(want, got); err != nil || diff != "" {
+		w.Fatalf("Entries from 3 on: %v (-want +got):\n%s", err, diff)
 	}
 }
