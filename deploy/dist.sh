@@ -20,6 +20,13 @@ rm -rf dist
 mkdir dist
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# What the program says of itself, by one that runs here.
+CGO_ENABLED=0 "${GO:-go}" build -trimpath -buildvcs=false \
+	-ldflags "-s -w -X main.version=$version -X main.commit=$commit" -o "$work/walbridge" ./cmd/walbridge
+"$work/walbridge" man >dist/walbridge.1
+for shell in bash zsh fish; do
+	"$work/walbridge" completion $shell >dist/walbridge-completion.$shell
+done
 for arch in amd64 arm64; do
 	program=dist/walbridge-linux-$arch
 	CGO_ENABLED=0 GOOS=linux GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false \
@@ -35,6 +42,12 @@ for arch in amd64 arm64; do
 	install -D -m 644 LICENSE "$root/usr/share/doc/walbridge/copyright"
 	install -m 644 README.md CHANGELOG.md docs/*.md "$root/usr/share/doc/walbridge/"
 	install -D -m 644 -t "$root/usr/share/doc/walbridge/examples" configs/*.yaml
+	share=$root/usr/share
+	install -D -m 644 dist/walbridge-completion.bash "$share/bash-completion/completions/walbridge"
+	install -D -m 644 dist/walbridge-completion.zsh "$share/zsh/vendor-completions/_walbridge"
+	install -D -m 644 dist/walbridge-completion.fish "$share/fish/vendor_completions.d/walbridge.fish"
+	install -D -m 644 dist/walbridge.1 "$share/man/man1/walbridge.1"
+	gzip -9n "$share/man/man1/walbridge.1"
 	echo /etc/walbridge/walbridge.env >"$root/DEBIAN/conffiles"
 	cat >"$root/DEBIAN/control" <<EOF
 Package: walbridge

@@ -52,6 +52,9 @@ type cli struct {
 	Teardown teardownCmd `cmd:"" help:"Drop the bridge's slot and publication at the source."`
 	Demo     demoCmd     `cmd:"" help:"Show everything on two throwaway PostgreSQL clusters on this machine."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
+
+	Completion completionCmd `cmd:"" help:"Print what makes a shell complete commands and flags."`
+	Man        manCmd        `cmd:"" hidden:"" help:"Print the manual page, as packages bring it."`
 }
 
 // globals are the flags that every command has.
