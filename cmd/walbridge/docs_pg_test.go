@@ -73,6 +73,7 @@ func (b *exampleBench) placeholders() []string {
 		"messages --tenant 7", "contacts --tenant 1", // of whom the source has rows
 		"http://bridge.internal:8787", "http://" + b.listen,
 		"/run/secrets/", b.dir + "/",
+		"/etc/bash_completion.d/", b.dir + "/", "/usr/local/share/zsh/site-functions/", b.dir + "/", "~/.config/fish/completions/", b.dir + "/",
 	}
 }
 
@@ -83,11 +84,11 @@ var shorter = []string{
 
 var (
 	// asks are commands that want a person's word, which --yes stands for.
-	asks = regexp.MustCompile(`^walbridge (teardown|held drop|skip)\b`)
+	asks = regexp.MustCompile(`^walbridge (teardown|held drop|skip|forget)\b`)
 	// alone are commands that run without a bridge; the others get one.
-	alone = regexp.MustCompile(`^walbridge (run|check|init|schema|teardown|demo|version)\b`)
+	alone = regexp.MustCompile(`^walbridge (run|check|init|schema|teardown|demo|completion|version)\b`)
 	// bare are commands that need no databases.
-	bare = regexp.MustCompile(`^walbridge (demo|version)\b`)
+	bare = regexp.MustCompile(`^walbridge (demo|completion|version)\b`)
 	// finds are commands that find the held row of heldSeed, and say so by their
 	// exit code.
 	finds = regexp.MustCompile(`^walbridge held (list|retry --all)$`)
