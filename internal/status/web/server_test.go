@@ -83,7 +83,7 @@ func fullState() *status.State {
 	s.Update(func(n *status.Snapshot) {
 		n.Name, n.State, n.Checkpoint, n.Source, n.LagBytes = "niochat", status.Copying, 0x10, 0x30, 5<<20
 		n.Rows, n.Entries, n.Held, n.Batches = 10, 20, 3, 4
-		n.Slot = &status.Slot{WALStatus: "reserved", Retained: 77, Safe: &safe}
+		n.Slot = &status.Slot{WALStatus: "reserved", Level: status.LevelOK, Retained: 77, Safe: &safe}
 		n.Copy = []status.Copy{
 			{Table: "public.contacts", Done: 50, Total: 50, Finished: true},
 			{Table: "public.<messages>", Done: 120, Total: 100, Estimated: true},
