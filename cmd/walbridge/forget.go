@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/held"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/replicator"
@@ -60,8 +57,8 @@ func (c *forgetCmd) Validate() error {
 
 // Run asks the person, then the bridge, and waits.
 func (c *forgetCmd) Run(ctx context.Context, a *app) error {
-	if !c.Yes && !isTerminal(a.stdin) {
-		return fault.Errorf(fault.Config, "walbridge forget … --yes", "nobody can be asked here: give --yes")
+	if err := reachable(a, c.Yes, "walbridge forget … --yes"); err != nil {
+		return err
 	}
 	cfg, conn, err := a.target(ctx, c.Name)
 	if err != nil {
@@ -74,17 +71,13 @@ func (c *forgetCmd) Run(ctx context.Context, a *app) error {
 		if c.WithDependents {
 			along = " and everything that depends on it"
 		}
-		_, _ = fmt.Fprintf(a.stderr, "Erase the row of %s with key %s%s for good, in the bridge %q? [y/N] ", table, c.Key, along, cfg.Name)
-		answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
-		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return errors.New("not confirmed: nothing was erased")
+		question := fmt.Sprintf("Erase the row of %s with key %s%s for good, in the bridge %q?", table, c.Key, along, cfg.Name)
+		if err := agree(ctx, a, question, "nothing was erased"); err != nil {
+			return err
 		}
 	}
-	if c.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w: %s", errTimeout, c.Timeout))
-		defer cancel()
-	}
+	ctx, cancel := bounded(ctx, c.Timeout)
+	defer cancel()
 	req, err := request.Ask(ctx, conn, cfg.Name, replicator.Forget, replicator.ForgetArgs{
 		Table: table, Key: sink.Key(c.Key), Dependents: c.WithDependents, EvenIfPresent: c.EvenIfPresent})
 	if err != nil {
@@ -92,26 +85,16 @@ func (c *forgetCmd) Run(ctx context.Context, a *app) error {
 	}
 	log := newLogger(cfg.Log, a.environ, a.stderr)
 	text, err := req.Wait(ctx, func(text string) {
-		if p, err := readForgotten(text); err == nil {
+		if p, err := readProgress[replicator.ForgetProgress](text); err == nil {
 			log.InfoContext(ctx, "bridge at work", "rows", p.Rows+p.Held, "dependents", p.Dependents, "entries", p.Entries)
 		}
 	})
-	p, perr := readForgotten(text)
+	p, perr := readProgress[replicator.ForgetProgress](text)
 	if err = errors.Join(err, perr); err == nil || text != "" {
 		// Of a request that has failed, too: what it did before stays done.
 		err = errors.Join(c.print(a, &p), err)
 	}
 	return err
-}
-
-func readForgotten(text string) (p replicator.ForgetProgress, err error) {
-	if text == "" {
-		return p, nil
-	}
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return p, fmt.Errorf("read the request's progress: %w", err)
-	}
-	return p, nil
 }
 
 // print says what was erased.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/held"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/replicator"
@@ -101,8 +99,8 @@ func (c *heldDropCmd) Validate() error { return c.check() }
 
 // Run asks the person, then the bridge, and waits.
 func (c *heldDropCmd) Run(ctx context.Context, a *app) error {
-	if !c.Yes && !isTerminal(a.stdin) {
-		return fault.Errorf(fault.Config, "walbridge held drop … --yes", "nobody can be asked here: give --yes")
+	if err := reachable(a, c.Yes, "walbridge held drop … --yes"); err != nil {
+		return err
 	}
 	return c.ask(ctx, a, replicator.HeldDrop, func(target request.Target, bridge string) error {
 		if c.Yes {
@@ -112,12 +110,7 @@ func (c *heldDropCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(a.stderr, "Give up %s of the bridge %q for good? [y/N] ", heldRows(list.Total), bridge)
-		answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
-		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return errors.New("not confirmed: nothing was dropped")
-		}
-		return nil
+		return agree(ctx, a, fmt.Sprintf("Give up %s of the bridge %q for good?", heldRows(list.Total), bridge), "nothing was dropped")
 	})
 }
 
@@ -140,11 +133,8 @@ func (c *heldChoice) ask(ctx context.Context, a *app, kind string, confirm func(
 			return err
 		}
 	}
-	if c.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w: %s", errTimeout, c.Timeout))
-		defer cancel()
-	}
+	ctx, cancel := bounded(ctx, c.Timeout)
+	defer cancel()
 	filter := c.filter()
 	req, err := request.Ask(ctx, target, cfg.Name, kind, replicator.HeldArgs{Table: filter.FullTable(), Keys: filter.Keys, Reason: filter.Reason})
 	if err != nil {
@@ -152,7 +142,7 @@ func (c *heldChoice) ask(ctx context.Context, a *app, kind string, confirm func(
 	}
 	log := newLogger(cfg.Log, a.environ, a.stderr)
 	text, err := req.Wait(ctx, func(text string) { logHeld(ctx, log, text) })
-	p, perr := readHeld(text)
+	p, perr := readProgress[replicator.HeldProgress](text)
 	if err = errors.Join(err, perr); err == nil || p.Rows() > 0 {
 		// Of a request that has failed, too: what it did before stays done.
 		err = errors.Join(c.print(a, p), err)
@@ -163,19 +153,8 @@ func (c *heldChoice) ask(ctx context.Context, a *app, kind string, confirm func(
 	return err
 }
 
-func readHeld(text string) (replicator.HeldProgress, error) {
-	var p replicator.HeldProgress
-	if text == "" {
-		return p, nil
-	}
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return p, fmt.Errorf("read the request's progress: %w", err)
-	}
-	return p, nil
-}
-
 func logHeld(ctx context.Context, log *slog.Logger, text string) {
-	if p, err := readHeld(text); err == nil {
+	if p, err := readProgress[replicator.HeldProgress](text); err == nil {
 		log.InfoContext(ctx, "bridge at work", "rows", p.Rows(), "released", p.Released, "still_held", p.StillHeld(), "dropped", p.Dropped)
 	}
 }

@@ -63,11 +63,8 @@ func (c *resyncCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer func() { _ = target.Close(context.WithoutCancel(ctx)) }()
-	if c.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w: %s", errTimeout, c.Timeout))
-		defer cancel()
-	}
+	ctx, cancel := bounded(ctx, c.Timeout)
+	defer cancel()
 	req, err := request.Ask(ctx, target, cfg.Name, request.Resync, request.ResyncArgs{Table: c.Table, Tenant: c.Tenant})
 	if err != nil {
 		return err
@@ -77,7 +74,7 @@ func (c *resyncCmd) Run(ctx context.Context, a *app) error {
 	}
 	m := newMeter(a.stderr, newLogger(cfg.Log, a.environ, a.stderr))
 	text, err := req.Wait(ctx, func(text string) {
-		if p, err := readCompared(text); err == nil {
+		if p, err := readProgress[request.CompareProgress](text); err == nil {
 			m.show(p.Table, p.Checked, p.Total)
 		}
 	})
@@ -88,7 +85,7 @@ func (c *resyncCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	p, err := readCompared(text)
+	p, err := readProgress[request.CompareProgress](text)
 	if err != nil {
 		return err
 	}
@@ -101,16 +98,6 @@ func (c *resyncCmd) asked(a *app, id int64) error {
 	}
 	_, err := fmt.Fprintf(a.stdout, "request %d: the bridge takes it up when it is at work; its log and walbridge.requests say how far it is\n", id)
 	return err
-}
-
-func readCompared(text string) (p request.CompareProgress, err error) {
-	if text == "" {
-		return p, nil
-	}
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return p, fmt.Errorf("read the request's progress: %w", err)
-	}
-	return p, nil
 }
 
 func (c *resyncCmd) print(a *app, p *request.CompareProgress) error {

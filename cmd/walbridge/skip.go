@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/replicator"
 )
@@ -61,8 +59,8 @@ func (c *skipCmd) Validate() error {
 
 // Run asks the person, then the bridge, and waits.
 func (c *skipCmd) Run(ctx context.Context, a *app) error {
-	if !c.Yes && !isTerminal(a.stdin) {
-		return fault.Errorf(fault.Config, "walbridge skip --lsn "+c.LSN+" --yes", "nobody can be asked here: give --yes")
+	if err := reachable(a, c.Yes, "walbridge skip --lsn "+c.LSN+" --yes"); err != nil {
+		return err
 	}
 	cfg, target, err := a.target(ctx, c.Name)
 	if err != nil {
@@ -70,17 +68,13 @@ func (c *skipCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer func() { _ = target.Close(context.WithoutCancel(ctx)) }()
 	if !c.Yes {
-		_, _ = fmt.Fprintf(a.stderr, "Leave out for good what the transaction at %s writes, in the bridge %q? [y/N] ", c.LSN, cfg.Name)
-		answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
-		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return errors.New("not confirmed: nothing was skipped")
+		question := fmt.Sprintf("Leave out for good what the transaction at %s writes, in the bridge %q?", c.LSN, cfg.Name)
+		if err := agree(ctx, a, question, "nothing was skipped"); err != nil {
+			return err
 		}
 	}
-	if c.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w: %s", errTimeout, c.Timeout))
-		defer cancel()
-	}
+	ctx, cancel := bounded(ctx, c.Timeout)
+	defer cancel()
 	req, err := request.Ask(ctx, target, cfg.Name, replicator.Skip, replicator.SkipArgs{LSN: c.LSN})
 	if err != nil {
 		return err

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
@@ -112,19 +109,8 @@ func (c *teardownCmd) carryOut(ctx context.Context, a *app, plan *teardown.Plan,
 
 // confirm waits for the bridge's name on a line of its own.
 func confirm(ctx context.Context, a *app, name string) error {
-	_, _ = fmt.Fprintf(a.stderr, "Type the bridge's name (%s) to go on: ", name)
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(io.LimitReader(a.stdin, 1024)).ReadString('\n')
-		answer <- strings.TrimSpace(line)
-	}()
-	select {
-	case <-ctx.Done():
-		_, _ = fmt.Fprintln(a.stderr)
-	case line := <-answer:
-		if line == name {
-			return nil
-		}
+	if answer(ctx, a, fmt.Sprintf("Type the bridge's name (%s) to go on: ", name)) == name {
+		return nil
 	}
 	return fault.Errorf(fault.Stop, "", "not confirmed: nothing was changed")
 }
