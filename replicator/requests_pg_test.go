@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -112,9 +113,9 @@ func (w *world) ask(kind, args string) (id string) {
 func (w *world) ended(id string) (row string) {
 	w.t.Helper()
 	pgtest.Eventually(w.t, "the end of request "+id, patience, func() error {
-		row = w.rows("SELECT state, progress, error FROM walbridge.requests WHERE state NOT IN ('new', 'running') AND id = " + id)
-		if row == "" {
-			return errors.New("still open")
+		row = w.rows("SELECT state, progress, error FROM walbridge.requests WHERE id = " + id)
+		if strings.HasPrefix(row, "new ") || strings.HasPrefix(row, "running ") {
+			return errors.New("still open: " + row)
 		}
 		return nil
 	})

@@ -61,10 +61,11 @@ type resyncStep struct {
 	parents bool
 	// exist: only whether the keys are there is asked.
 	exist bool
-	// targets are target keys to be read. The page of which they are ends at after,
-	// which is nil for the last one.
+	// targets are target keys to be read. The page of which they are ends at after;
+	// last says that there were no keys behind it.
 	targets []sink.Key
 	after   *sink.Key
+	last    bool
 }
 
 // resync is a request of kind Resync or Repair at work.
@@ -91,9 +92,12 @@ type resyncProgress struct {
 	After   []string   `json:"after,omitempty"`
 	Read    bool       `json:"read,omitempty"`
 	Pending []sink.Key `json:"pending,omitempty"`
-	// Page is the end of the last page of keys, Again are target keys to be read
-	// again, Next is how many keys of a repair have been asked for.
+	// Page is the end of the last page of keys; Last says that there were no keys
+	// behind it. What the stream has written there since is right by itself, and a
+	// resync that went after it would not end before the writers do. Again are target
+	// keys to be read again, Next is how many keys of a repair have been asked for.
 	Page  *sink.Key  `json:"page,omitempty"`
+	Last  bool       `json:"last,omitempty"`
 	Again []sink.Key `json:"again,omitempty"`
 	Next  int        `json:"next,omitempty"`
 	// Tenants are counted for the entries of the table, Seen are those of all.
@@ -222,7 +226,8 @@ func (p *resyncProgress) begin(t *tableCopy) {
 	if t.source.Target != nil {
 		p.Table = t.source.Target.Table.FullName()
 	}
-	p.After, p.Read, p.Pending, p.Page, p.Again, p.Tenants = nil, false, nil, nil, nil, nil
+	p.After, p.Read, p.Pending, p.Tenants = nil, false, nil, nil
+	p.Page, p.Last, p.Again = nil, false, nil
 }
 
 // table is the one at work, nil at the end.
@@ -237,7 +242,7 @@ func (r *resync) table() *tableCopy {
 // advance goes on to the table's next step.
 func (r *resync) advance() {
 	r.p.Step = nextStepOf[r.p.Step]
-	r.p.Page, r.p.Again = nil, nil
+	r.p.Page, r.p.Last, r.p.Again = nil, false, nil
 }
 
 // ended is the table behind the last one.
@@ -345,8 +350,11 @@ func (a *applier) rangeRequest(r *resync, t *tableCopy, step *resyncStep) *piece
 func (a *applier) pageRequest(ctx context.Context, r *resync, t *tableCopy, step *resyncStep, q *sink.Query) (*pieceRequest, error) {
 	ofPaths := q.Keys != nil && q.Keys.Node != nil
 	keys := r.p.Again
-	step.after = r.p.Page
+	step.after, step.last = r.p.Page, r.p.Last
 	if len(keys) == 0 {
+		if r.p.Last {
+			return nil, nil
+		}
 		limit := a.opts.CopyRows
 		switch {
 		case !ofPaths && !t.source.KeysTell():
@@ -355,9 +363,11 @@ func (a *applier) pageRequest(ctx context.Context, r *resync, t *tableCopy, step
 			limit = min(limit, repairRows)
 		}
 		var err error
-		if keys, err = a.keys(ctx, q, r.p.Page, limit); err != nil || len(keys) == 0 {
+		var more bool
+		if keys, more, err = a.keys(ctx, q, r.p.Page, limit); err != nil || len(keys) == 0 {
 			return nil, err
 		}
+		step.last = !more
 		step.after = &keys[len(keys)-1]
 	}
 	if ofPaths {
@@ -367,11 +377,11 @@ func (a *applier) pageRequest(ctx context.Context, r *resync, t *tableCopy, step
 	return &pieceRequest{table: t, step: step}, nil
 }
 
-// keys reads a page of keys behind after.
-func (a *applier) keys(ctx context.Context, q *sink.Query, after *sink.Key, limit int) ([]sink.Key, error) {
+// keys reads a page of keys behind after, and says whether there are more.
+func (a *applier) keys(ctx context.Context, q *sink.Query, after *sink.Key, limit int) (page []sink.Key, more bool, err error) {
 	tx, err := a.sink.Begin(ctx, a.cp.Epoch, a.cp.LSN, sink.TxOptions{Lease: a.opts.Lease})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer a.rollback(tx)
 	if q.Held != nil {
@@ -382,12 +392,12 @@ func (a *applier) keys(ctx context.Context, q *sink.Query, after *sink.Key, limi
 	l, err := tx.Load(ctx, q)
 	var reject *sink.RejectError
 	if errors.As(err, &reject) && q.Keys != nil && q.Keys.Tenant != nil {
-		return nil, fault.Wrap(fault.Stop, "", fmt.Errorf("%s is no value of the tenant's type (SQLSTATE %s)", strconv.Quote(*q.Keys.Tenant), reject.Code))
+		return nil, false, fault.Wrap(fault.Stop, "", fmt.Errorf("%s is no value of the tenant's type (SQLSTATE %s)", strconv.Quote(*q.Keys.Tenant), reject.Code))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read keys from the target: %w", err)
+		return nil, false, fmt.Errorf("read keys from the target: %w", err)
 	}
-	return append(l.Held, l.Keys...), nil
+	return append(l.Held, l.Keys...), l.MoreHeld || l.MoreKeys, nil
 }
 
 // repairRequest asks for the next keys of a repair.

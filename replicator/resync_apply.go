@@ -112,7 +112,7 @@ func (s *settling) settleKeys() (ok bool, err error) {
 				s.cmp.GonePaths = append(s.cmp.GonePaths, key)
 			}
 		}
-		s.next.Page = s.p.request.step.after
+		s.next.Page, s.next.Last = s.p.request.step.after, s.p.request.step.last
 		return true, nil
 	}
 	return true, s.settleTargets(stale)
@@ -178,7 +178,7 @@ func (s *settling) settleTargets(stale map[sink.Key]bool) error {
 		}
 	}
 	if step.name != stepRepair {
-		s.next.Page = step.after
+		s.next.Page, s.next.Last = step.after, step.last
 		return nil
 	}
 	asked := len(step.targets) - len(s.next.Again)

@@ -1,12 +1,17 @@
 package replicator_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/replicator"
@@ -179,5 +184,69 @@ func TestResync_DiskFull(t *testing.T) {
 	}
 	w.want("entries", "SELECT provedor_id, details->>'rows', details->>'written' FROM audit_logs WHERE details->>'request' = '"+id+"' ORDER BY 1",
 		w.rows("SELECT id % 3 + 1, count(*), count(*) FILTER (WHERE id % 5 = 0 OR id > 490) FROM items GROUP BY 1 ORDER BY 1"))
+	w.requireEqual()
+}
+
+// outrun is a sink whose target has one more row behind every page of keys before
+// the next one is asked for.
+type outrun struct {
+	sink.Sink
+	insert func()
+}
+
+func (o *outrun) Begin(ctx context.Context, epoch int64, lsn cdc.LSN, opts sink.TxOptions) (sink.Tx, error) {
+	tx, err := o.Sink.Begin(ctx, epoch, lsn, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &outrunTx{tx, o}, nil
+}
+
+type outrunTx struct {
+	sink.Tx
+	of *outrun
+}
+
+func (t *outrunTx) Load(ctx context.Context, q *sink.Query) (*sink.Loaded, error) {
+	l, err := t.Tx.Load(ctx, q)
+	if err == nil && q.Keys != nil && q.Keys.Limit > 1 {
+		t.of.insert()
+	}
+	return l, err
+}
+
+// The application goes on while a resync looks for rows that are gone, and must
+// not be able to outrun it.
+func TestResync_EndsThoughRowsAreAdded(t *testing.T) {
+	t.Parallel()
+	w := newItems(t, &steps{})
+	w.exec("INSERT INTO item SELECT n, 1 + n % 3, 'good' FROM generate_series(1, 30) n")
+	var pages atomic.Int64
+	tune := w.tune
+	w.tune = func(o *replicator.Options) {
+		tune(o)
+		o.CopyRows = 20
+		open := o.OpenSink
+		o.OpenSink = func(ctx context.Context) (sink.Sink, error) {
+			s, err := open(ctx)
+			return &outrun{s, func() { w.exec(fmt.Sprintf("INSERT INTO item VALUES (%d, 1, 'good')", 1000+pages.Add(1))) }}, err
+		}
+	}
+	r := w.start()
+	w.catchUp(r)
+	id := w.ask(request.Resync, "{}")
+	pgtest.Eventually(t, "the end of the request", patience, func() error {
+		if n := pages.Load(); n > 50 {
+			t.Fatalf("the resync has read %d pages of about 30 keys, 20 at a time", n)
+		}
+		if w.rows("SELECT state FROM walbridge.requests WHERE id = "+id) != "done" {
+			return errors.New("still open")
+		}
+		return nil
+	})
+	w.catchUp(r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
 	w.requireEqual()
 }
