@@ -63,3 +63,16 @@ func TestBatch_DeleteOfHeldRowThatIsReleased(t *testing.T) {
 	}
 	n.wantEntries("7 note.created 1 insert", "7 note.deleted 1 delete", "7 inbox.moved 5 move")
 }
+
+// A note that gets a tenant and goes in one transaction had none at its end: the
+// entries that waited for one have nobody to be shown to.
+func TestBatch_TruncateAfterReleaseOfHeldRow(t *testing.T) {
+	t.Parallel()
+	n := newNotebook(t)
+	n.note.Target.OnDelete = Delete
+	n.apply(n.change(cdc.Insert, n.inbox, 6, 7))
+	n.apply(n.change(cdc.Insert, n.note, 1, 5, "nobody's"))
+	n.apply(n.change(cdc.Update, n.note, 1, 6, "somebody's"), n.change(cdc.Truncate, n.note))
+	n.wantHeld(0)
+	n.wantEntries("7 note.updated 1 update", "7 note.truncated 0 truncate")
+}

@@ -487,10 +487,13 @@ func (w *work) truncate(ctx context.Context, it *item) error {
 	}
 	if t.OnDelete != Keep {
 		for _, st := range w.b.rows[it.source] {
+			// At the end of this transaction there is no row that entries of before
+			// could have waited for, though it may have been given a tenant.
+			st.waiting = nil
 			if st.now.place == inHeld {
 				// An entry of this transaction that waits with the row would bring
 				// it back.
-				st.now.place, st.waiting = nowhere, nil
+				st.now.place = nowhere
 				st.was = st.now
 			}
 		}

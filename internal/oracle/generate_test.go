@@ -16,8 +16,6 @@ type generator struct {
 	// big is how many times 32 bytes a large value has.
 	big int
 	n   int // for values that differ
-	// plain leaves rare operations out.
-	plain bool
 }
 
 const (
@@ -85,32 +83,25 @@ type operation func(g *generator) []string
 var operations = []struct {
 	weight int
 	make   operation
-	// rare: what it means is the subject of TestOracle alone.
-	rare bool
 }{
-	{4, (*generator).insertInbox, false}, {4, (*generator).insertContact, false}, {8, (*generator).insertConversation, false},
-	{10, (*generator).insertMessage, false}, {5, (*generator).insertLabel, false}, {4, (*generator).insertFeedback, false}, {4, (*generator).insertLog, false},
-	{6, (*generator).moveInbox, false}, {6, (*generator).moveContact, false}, {6, (*generator).moveConversation, false},
-	{8, (*generator).updateConversation, false}, {8, (*generator).updateMessage, false}, {3, (*generator).updateContact, false},
-	{3, (*generator).updateInbox, false}, {3, (*generator).updateFeedback, false}, {4, (*generator).updateLog, false}, {3, (*generator).updateLabel, false},
-	{4, (*generator).save, false}, {3, (*generator).upsert, false}, {2, (*generator).updateMany, false},
-	{5, (*generator).deleteRow, false}, {4, (*generator).cascade, true}, {2, (*generator).replace, true}, {3, (*generator).flash, true},
-	{3, (*generator).childFirst, true}, {5, (*generator).changeKey, true}, {1, (*generator).truncate, true},
-	{2, (*generator).noise, false}, {3, (*generator).message, false}, {1, (*generator).bulk, false},
+	{4, (*generator).insertInbox}, {4, (*generator).insertContact}, {8, (*generator).insertConversation},
+	{10, (*generator).insertMessage}, {5, (*generator).insertLabel}, {4, (*generator).insertFeedback}, {4, (*generator).insertLog},
+	{6, (*generator).moveInbox}, {6, (*generator).moveContact}, {6, (*generator).moveConversation},
+	{8, (*generator).updateConversation}, {8, (*generator).updateMessage}, {3, (*generator).updateContact},
+	{3, (*generator).updateInbox}, {3, (*generator).updateFeedback}, {4, (*generator).updateLog}, {3, (*generator).updateLabel},
+	{4, (*generator).save}, {3, (*generator).upsert}, {2, (*generator).updateMany},
+	{5, (*generator).deleteRow}, {4, (*generator).cascade}, {2, (*generator).replace}, {3, (*generator).flash},
+	{3, (*generator).childFirst}, {5, (*generator).changeKey}, {1, (*generator).truncate},
+	{2, (*generator).noise}, {3, (*generator).message}, {1, (*generator).bulk},
 }
 
 func (g *generator) operation() []string {
 	total := 0
 	for _, o := range operations {
-		if !o.rare || !g.plain {
-			total += o.weight
-		}
+		total += o.weight
 	}
 	n := g.r.IntN(total)
 	for _, o := range operations {
-		if o.rare && g.plain {
-			continue
-		}
 		if n -= o.weight; n < 0 {
 			return o.make(g)
 		}

@@ -36,9 +36,6 @@ var (
 //	NEMESIS_SEEDS=100 go test -timeout 0 ./internal/oracle -run Nemesis -nemesis.faults 50
 //	… -nemesis.only 'kill bridge,kill source'                      some faults only
 //
-// The sessions write what applications write every day; what rarer statements
-// mean (TRUNCATE, a key that changes) is TestOracle's subject.
-//
 // A seed fixes the variant, what each session writes, which faults strike in
 // which order, and their sizes; not at which statement they strike. Odd seeds run
 // the bridge within the test, even ones as a process of its own. The programs of
@@ -145,7 +142,7 @@ func newNemesis(t *testing.T, seed uint64) *nemesis {
 // nemesisPlan draws the variant. Its steps are made while it runs.
 func nemesisPlan(seed uint64) *plan {
 	p := &plan{seed: seed, spec: newSpec()}
-	g := &generator{r: rand.New(rand.NewPCG(seed, 0x6f7261636c65)), big: 90, plain: true}
+	g := &generator{r: rand.New(rand.NewPCG(seed, 0x6f7261636c65)), big: 90}
 	p.variant(g)
 	p.opts.process = seed%2 == 0
 	// A row that was dropped and comes back by an update without its large value
@@ -245,7 +242,7 @@ func (n *nemesis) settle(ctx context.Context) error {
 // writeOn writes on one session until ctx ends, over whatever happens to the
 // source.
 func (n *nemesis) writeOn(ctx context.Context, i int) {
-	g := &generator{r: rand.New(rand.NewPCG(n.w.plan.seed, uint64(i)+1)), big: 90, plain: true}
+	g := &generator{r: rand.New(rand.NewPCG(n.w.plan.seed, uint64(i)+1)), big: 90}
 	prefix := fmt.Sprintf("%s_s%d_", n.w.name, i)
 	var conn *pgx.Conn
 	for ctx.Err() == nil {
