@@ -25,6 +25,8 @@ type Batch struct {
 	space uuid.UUID
 	// Counters are the checkpoint's, moved on by this batch.
 	Counters sink.Counters
+	// Tally is of this batch alone.
+	Tally Tally
 	// careful writes row by row in the order of the source, to find those that
 	// the target refuses.
 	careful bool
@@ -74,7 +76,7 @@ func (e *Engine) Begin(tx Tx, opts BatchOptions) *Batch {
 	}
 	return &Batch{
 		e: e, tx: tx, cov: opts.Coverage, space: space,
-		Counters: opts.Counters, careful: opts.Careful,
+		Counters: opts.Counters, Tally: newTally(), careful: opts.Careful,
 		paths: map[pathKey]*pathState{},
 		rows:  map[*Source]map[sink.Key]*rowState{},
 	}
@@ -100,6 +102,9 @@ func (b *Batch) Transactions(ctx context.Context, txs []*cdc.Transaction) error 
 			return &TransactionError{Commit: works[i].t.Commit, Err: err}
 		}
 		ready = !barrier
+		if works[i].t.Last && len(works[i].items) > 0 {
+			b.Tally.Transactions++
+		}
 		if err := b.handEntriesOn(ctx); err != nil {
 			return err
 		}

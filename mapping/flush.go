@@ -57,6 +57,8 @@ type writer struct {
 type tableSets struct {
 	remove, insert []cdc.Row
 	update         map[string]*updateSet
+	// removed are the tenants of the rows in remove.
+	removed []cdc.Value
 }
 
 // updateSet is rows of which the same columns changed.
@@ -84,7 +86,7 @@ func (w *writer) transition(st *rowState, was, now version) error {
 	if st.unknown && now.place != inTable {
 		// Nothing was asked about the row. If another writer put one there it
 		// would stay, under whatever tenant.
-		ts.remove = append(ts.remove, w.keyRow(st))
+		ts.take(w.keyRow(st), was.tenant(t.Table))
 		if !now.deleted {
 			// The mark of an earlier life, which an insert into the table takes
 			// away by itself.
@@ -92,7 +94,7 @@ func (w *writer) transition(st *rowState, was, now version) error {
 		}
 	}
 	if was.place == inTable && (now.place != inTable || st.replaced) {
-		ts.remove = append(ts.remove, w.keyRow(st))
+		ts.take(w.keyRow(st), was.tenant(t.Table))
 	}
 	if now.place != inHeld && (was.place == inHeld || st.unknown && w.b.Counters.Held > 0) {
 		w.out.Unhold = append(w.out.Unhold, ref)
@@ -141,6 +143,12 @@ func (w *writer) keyRow(st *rowState) cdc.Row {
 		key[i] = row[c]
 	}
 	return key
+}
+
+// take notes that a row goes which tenant has had.
+func (ts *tableSets) take(key cdc.Row, tenant cdc.Value) {
+	ts.remove = append(ts.remove, key)
+	ts.removed = append(ts.removed, tenant)
 }
 
 // change notes the columns of a row that changed; nothing if none did.
@@ -233,7 +241,11 @@ func (w *writer) apply(ctx context.Context) error {
 	if w.empty() {
 		return nil
 	}
-	return w.b.tx.Apply(ctx, &w.out)
+	if err := w.b.tx.Apply(ctx, &w.out); err != nil {
+		return err
+	}
+	w.tally()
+	return nil
 }
 
 func (w *writer) empty() bool {

@@ -327,6 +327,7 @@ func (b *Batch) forgetPaths(ctx context.Context, p *ForgetPage, paths []pathKey,
 				b.Counters.Held += m.Rows
 			}
 			b.Counters.Rows += m.Rows
+			b.Tally.moved(s, &m)
 		}
 		delete(b.rows, s)
 	}

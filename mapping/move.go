@@ -137,6 +137,7 @@ func (w *work) recompute(ctx context.Context, m *moves, s *Source, node *sink.No
 			w.b.Counters.Held += mv.Rows
 		}
 		w.b.Counters.Rows += mv.Rows
+		w.b.Tally.moved(s, &mv)
 	}
 	// Whatever was read of this table before may have moved.
 	delete(w.b.rows, s)
@@ -180,6 +181,7 @@ func (w *work) release(ctx context.Context, m *moves, s *Source, node *sink.Node
 	}
 	k := pathKey{node, key}
 	for tenant, n := range counts {
+		w.b.Tally.add(s, tenant, n)
 		m.rows[k] = append(m.rows[k], sink.Moved{Table: r.Table, Key: key, To: tenant, Rows: n})
 	}
 	return nil

@@ -55,8 +55,11 @@ type applier struct {
 
 	tending tending
 	trouble trouble
-	// batches have been committed since they were last reported.
+	// batches have been committed since they were last reported, and have done what
+	// tally says.
 	batches int64
+	tally   mapping.Tally
+	counted heldCount
 }
 
 // largeTx is a transaction that is applied slice by slice in one target
@@ -90,6 +93,7 @@ func (a *applier) run(ctx context.Context) error {
 			a.poll(work)
 		}
 		a.ask(work)
+		a.countHeld(work)
 		a.publish()
 		if a.opts.Once && a.complete() {
 			return errOnce
@@ -319,6 +323,7 @@ func (a *applier) committed(b *mapping.Batch, p sink.Progress) {
 	a.cp.LSN, a.cp.Heartbeat, a.cp.Counters = p.LSN, p.Heartbeat, p.Counters
 	a.position = max(a.position, p.LSN) // keepalives may have brought it further
 	a.batches++
+	a.tally.Merge(&b.Tally)
 	if p.LSN > a.stuck.at {
 		*a.stuck = stuck{}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,31 @@ INSERT INTO conversations_message (id, message_type, content, created_at, conver
   VALUES (100, 'text', 'oi', now(), 10, '{}', true, now()), (101, 'text', 'x', now(), 11, '{}', true, now());
 `
 
+// wantActivity holds what a process has counted of a whole life against the
+// checkpoint's totals.
+func wantActivity(t *testing.T, s *status.State) {
+	t.Helper()
+	var n status.Snapshot
+	pgtest.Eventually(t, "the status to say what is held still", patience, func() bool {
+		n = s.Snapshot()
+		return n.Held == 1 && slices.Equal(n.HeldBy, []status.Held{{Table: "public.conversations_contact", Reason: "tenant", Rows: 1}})
+	})
+	var tables, tenants int64
+	for _, table := range n.Tables {
+		tables += table.Rows
+	}
+	for _, tenant := range n.Tenants {
+		tenants += tenant.Rows
+	}
+	// Taking a row away that was never there, for one that is held, is no tenant's.
+	if n.Written != n.Rows || tables != n.Rows || tenants != n.Rows-1 || n.Transactions == 0 {
+		t.Errorf("%d rows applied; counted %d, by table %d, by tenant %d; %d transactions", n.Rows, n.Written, tables, tenants, n.Transactions)
+	}
+	if table := n.Tables[0]; table.Name != "public.conversations_message" || len(n.Tenants) != 2 || n.Tenants[0].ID != "1" {
+		t.Errorf("tables %v, tenants %v", n.Tables, n.Tenants)
+	}
+}
+
 func TestBridge_CopiesThenStreams(t *testing.T) {
 	t.Parallel()
 	w := newNioChat(t)
@@ -209,6 +235,13 @@ func TestBridge_CopiesThenStreams(t *testing.T) {
 	w.catchUp(r)
 	w.want("copied", "SELECT id, provedor_id, contact_id FROM public.messages ORDER BY id", "100 | 1 | 7")
 	w.want("held", `SELECT "table", key FROM walbridge.held ORDER BY 1, 2`, "public.contacts | 8\npublic.conversations | 11\npublic.messages | 101")
+	pgtest.Eventually(t, "the status to say what is held", patience, func() bool {
+		return slices.Equal(r.status.Snapshot().HeldBy, []status.Held{
+			{Table: "public.conversations_contact", Reason: "tenant", Rows: 1},
+			{Table: "public.conversations_conversation", Reason: "tenant", Rows: 1},
+			{Table: "public.conversations_message", Reason: "tenant", Rows: 1},
+		})
+	})
 	w.exec(`INSERT INTO conversations_message (id, message_type, content, created_at, conversation_id, additional_attributes, is_from_customer, updated_at)
 		VALUES (102, 'text', 'novo', now(), 10, '{}', true, now())`,
 		`UPDATE conversations_conversation SET status = 'closed' WHERE id = 10`)
@@ -235,6 +268,7 @@ func TestBridge_CopiesThenStreams(t *testing.T) {
 1 | inbox.moved | 7 | move
 2 | inbox.moved | 8 | move
 2 | message.deleted | 9 | delete`))
+	wantActivity(t, r.status)
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}

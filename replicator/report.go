@@ -9,6 +9,8 @@ import (
 
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/status"
+	"github.com/walbridge/walbridge/mapping"
+	"github.com/walbridge/walbridge/sink"
 )
 
 // state is what the bridge does while nothing is wrong.
@@ -26,7 +28,10 @@ func (a *applier) publish() {
 	beat := a.pulse.Last()
 	behind := a.stream.Oldest()
 	batches := a.batches
-	a.batches = 0
+	tally := a.tally
+	a.batches, a.tally = 0, mapping.Tally{}
+	request := a.showRequest()
+	a.opts.Status.Wrote(tally.Transactions, tally.Tables, tally.Tenants)
 	a.opts.Status.Update(func(n *status.Snapshot) {
 		n.State, n.Blocked = a.phase(), 0
 		n.Checkpoint, n.Confirmed = a.cp.LSN, a.stream.Confirmed()
@@ -34,9 +39,69 @@ func (a *applier) publish() {
 		n.LagBytes = int64(n.Source - a.position)
 		n.Behind = behind
 		n.Batches += batches
+		n.Request = request
 		c := a.cp.Counters
 		n.Rows, n.Entries, n.Held, n.Dropped = c.Rows, c.Entries, c.Held, c.Dropped
 	})
+}
+
+// showRequest says which request is being worked on, and how far it is.
+func (a *applier) showRequest() *status.Request {
+	if a.task == nil {
+		return nil
+	}
+	r := &status.Request{ID: a.task.request.ID, Kind: a.task.request.Kind}
+	if at := a.task.resync; at != nil {
+		r.Table, r.Step = at.p.Table, at.p.Step
+		r.Done, r.Total, r.Written = at.p.Checked, at.p.Total, at.p.Written+at.p.Gone
+	}
+	return r
+}
+
+// heldCountEvery is how often held rows are counted at most.
+const heldCountEvery = 2 * time.Second
+
+// heldCount is when held rows were last counted, and how many there were by the
+// checkpoint.
+type heldCount struct {
+	at   time.Time
+	rows int64
+}
+
+// countHeld tells the status which rows are held and why, when their number has
+// changed and now and then: a row may be held for another reason than before.
+func (a *applier) countHeld(ctx context.Context) {
+	last, rows := a.counted, a.cp.Counters.Held
+	if a.large != nil || rows == 0 && last.rows == 0 && !last.at.IsZero() {
+		return
+	}
+	if past := time.Since(last.at); past < heldCountEvery || rows == last.rows && past < tendInterval {
+		return
+	}
+	var counts []sink.HeldCount
+	if rows > 0 {
+		var err error
+		if counts, err = a.sink.Held(ctx); err != nil {
+			a.log.Debug("held rows not counted", "err", err)
+		}
+	}
+	a.counted = heldCount{at: time.Now(), rows: rows}
+	list := make([]status.Held, 0, len(counts))
+	for _, c := range counts {
+		list = append(list, status.Held{Table: a.sourceOf(c.Table), Reason: string(c.Reason), Rows: c.Rows})
+	}
+	a.opts.Status.Update(func(n *status.Snapshot) { n.HeldBy = list })
+}
+
+// sourceOf is the source table of a target table, which keeps its name where the
+// mapping has left it behind.
+func (a *applier) sourceOf(target string) string {
+	for _, t := range a.copy.tables {
+		if s := t.source; s.Target != nil && s.Target.Table.FullName() == target {
+			return s.FullName()
+		}
+	}
+	return target
 }
 
 // pace measures the copy from when this session began with it: what an earlier one

@@ -34,6 +34,16 @@ type KeyQuery struct {
 	Limit int
 }
 
+// HeldCountLimit is how many held rows Sink.Held looks at.
+const HeldCountLimit = 10_000
+
+// HeldCount is how many rows of a target table are held for one reason.
+type HeldCount struct {
+	Table  string // schema-qualified
+	Reason HeldReason
+	Rows   int64
+}
+
 // HeldQuery chooses held rows of one table.
 type HeldQuery struct {
 	Table *Table

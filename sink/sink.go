@@ -78,6 +78,11 @@ type Sink interface {
 	// another epoch.
 	Report(ctx context.Context, epoch int64, r Request) error
 
+	// Held counts the rows that are held for this bridge, by table and reason. It
+	// looks at HeldCountLimit of them at most: what it returns is for people to look
+	// at, and must not become dear where many are held.
+	Held(ctx context.Context) ([]HeldCount, error)
+
 	// Tend does what the target needs beside the rows, from time to time and
 	// between batches: it raises the alerts that are due (Schema.Alerts), unless
 	// the target's own scheduler does, and keeps Realtime as t says. It returns

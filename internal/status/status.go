@@ -1,16 +1,13 @@
 // Package status holds what the bridge says about itself: one state, a few
-// positions and counters, and the last error with its remedy. The replicator
-// sets it, package status/web shows it. It never holds a row's values.
+// positions and counters, a short history, and the last errors with their remedies.
+// The replicator sets it, package status/web shows it. Of rows it holds no values but
+// the tenants' ids.
 package status
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/jackc/pglogrepl"
 
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
@@ -91,8 +88,26 @@ type Snapshot struct {
 	Rows, Entries, Dropped, Batches, Held int64
 	// Errors counts failed attempts since the start of the process, by class.
 	Errors map[string]int64
-	// LastError stays after the bridge has recovered; nil if there was none.
+	// LastError stays after the bridge has recovered; nil if there was none. Problems
+	// are the last ones since the start of the process, the newest first.
 	LastError *Problem
+	Problems  []Problem
+	// Transactions and Written are how many transactions of the source with changes of
+	// mapped tables, and how many rows, have been applied since the start of the
+	// process; TxRate and RowRate are those a second over the last minute, while a
+	// history is kept.
+	Transactions, Written int64
+	RowRate, TxRate       float64
+	// Tables are all source tables, the busiest first; Tenants the busiest ones since
+	// the start of the process, and OtherTenants the rows of all others.
+	Tables       []Table
+	Tenants      []Tenant
+	OtherTenants int64
+	// HeldBy counts held rows by table and reason. Where very many are held it counts
+	// some of them, and the sum is less than Held.
+	HeldBy []Held
+	// Request is what an operator has asked for and is being worked on, or nil.
+	Request *Request
 	// Slot is what the source says about the slot, nil before that is known.
 	Slot *Slot
 	// Copy is the first copy's progress in its order, empty when nothing is to be
@@ -105,7 +120,9 @@ type Snapshot struct {
 
 // Problem is an error as an operator should see it.
 type Problem struct {
+	// At is when it happened last, Times how often in a row.
 	At            time.Time
+	Times         int64
 	Class         string
 	Message, Hint string
 }
@@ -158,8 +175,10 @@ func (c Copy) Percent() int64 {
 // State holds the current snapshot. Its methods may be called from several
 // goroutines.
 type State struct {
-	mu  sync.Mutex
-	now Snapshot
+	mu       sync.Mutex
+	now      Snapshot
+	activity activity
+	history  History
 }
 
 // Healthy reports that the bridge does its work and, when the databases were
@@ -171,7 +190,10 @@ func (n Snapshot) Healthy() bool {
 // New returns a state that is starting. version is the program's.
 func New(version string) *State {
 	t := time.Now()
-	return &State{now: Snapshot{Version: version, State: Starting, Since: t, Started: t, Errors: map[string]int64{}}}
+	return &State{
+		now:      Snapshot{Version: version, State: Starting, Since: t, Started: t, Errors: map[string]int64{}},
+		activity: activity{tables: map[string]int64{}, tenants: map[string]int64{}},
+	}
 }
 
 // SetState changes the phase.
@@ -195,9 +217,10 @@ func (s *State) Fail(err error) {
 		return
 	}
 	class := fault.ClassOf(err).String()
-	p := &Problem{At: time.Now(), Class: class, Message: err.Error(), Hint: fault.HintOf(err)}
+	p := &Problem{At: time.Now(), Times: 1, Class: class, Message: err.Error(), Hint: fault.HintOf(err)}
 	s.Update(func(n *Snapshot) {
 		n.LastError = p
+		n.remember(*p)
 		n.Errors[class]++
 	})
 }
@@ -220,99 +243,17 @@ func (s *State) Snapshot() Snapshot {
 		slot := *n.Slot
 		n.Slot = &slot
 	}
+	if n.Request != nil {
+		request := *n.Request
+		n.Request = &request
+	}
+	n.HeldBy, n.Problems = slices.Clone(n.HeldBy), slices.Clone(n.Problems)
+	s.activity.show(&n)
+	s.history.pace(&n, time.Now())
 	n.LagSeconds = 0
 	if !n.Behind.IsZero() {
 		// The commit time is by the source's clock, which may be ahead of ours.
 		n.LagSeconds = max(0, time.Since(n.Behind).Seconds())
 	}
 	return n
-}
-
-// document is status.json: a contract, so it has its own names.
-type document struct {
-	From          From             `json:"from,omitempty"`
-	State         Phase            `json:"state"`
-	Since         time.Time        `json:"since,omitzero"`
-	Name          string           `json:"name"`
-	Version       string           `json:"version"`
-	Started       time.Time        `json:"started_at,omitzero"`
-	CheckpointLSN string           `json:"checkpoint_lsn"`
-	SourceLSN     string           `json:"source_lsn"`
-	ConfirmedLSN  string           `json:"confirmed_lsn"`
-	BlockedLSN    string           `json:"blocked_lsn,omitempty"`
-	LagBytes      int64            `json:"lag_bytes"`
-	LagSeconds    float64          `json:"lag_seconds"`
-	Rows          int64            `json:"rows_applied"`
-	Entries       int64            `json:"audit_rows"`
-	Held          int64            `json:"held_rows"`
-	Dropped       int64            `json:"dropped_rows"`
-	Batches       int64            `json:"batches"`
-	Errors        map[string]int64 `json:"errors"`
-	LastError     *string          `json:"last_error"`
-	LastErrorHint string           `json:"last_error_hint,omitempty"`
-	LastErrorKind string           `json:"last_error_class,omitempty"`
-	LastErrorAt   *time.Time       `json:"last_error_at,omitempty"`
-	Slot          *Slot            `json:"slot"`
-	Copy          []Copy           `json:"copy"`
-	CopyRate      float64          `json:"copy_rows_per_second,omitempty"`
-	CopyLeft      float64          `json:"copy_seconds_left,omitempty"`
-}
-
-// MarshalJSON renders status.json.
-func (n Snapshot) MarshalJSON() ([]byte, error) {
-	d := document{
-		From: n.From, State: n.State, Since: n.Since.UTC(), Name: n.Name, Version: n.Version, Started: n.Started.UTC(),
-		CheckpointLSN: n.Checkpoint.String(), SourceLSN: n.Source.String(), ConfirmedLSN: n.Confirmed.String(),
-		LagBytes: n.LagBytes, LagSeconds: n.LagSeconds,
-		Rows: n.Rows, Entries: n.Entries, Held: n.Held, Dropped: n.Dropped, Batches: n.Batches,
-		Errors: n.Errors, Slot: n.Slot, Copy: n.Copy, CopyRate: n.CopyRate, CopyLeft: n.CopyLeft,
-	}
-	if p := n.LastError; p != nil {
-		at := p.At.UTC()
-		d.LastError, d.LastErrorHint, d.LastErrorKind, d.LastErrorAt = &p.Message, p.Hint, p.Class, &at
-	}
-	if n.Blocked != 0 {
-		d.BlockedLSN = n.Blocked.String()
-	}
-	if d.Copy == nil {
-		d.Copy = []Copy{}
-	}
-	if d.Errors == nil {
-		d.Errors = map[string]int64{}
-	}
-	return json.Marshal(d)
-}
-
-// UnmarshalJSON reads status.json, for commands that ask a running bridge.
-func (n *Snapshot) UnmarshalJSON(data []byte) error {
-	var d document
-	if err := json.Unmarshal(data, &d); err != nil {
-		return fmt.Errorf("read status: %w", err)
-	}
-	*n = Snapshot{
-		From: d.From, State: d.State, Since: d.Since, Name: d.Name, Version: d.Version, Started: d.Started,
-		LagBytes: d.LagBytes, LagSeconds: d.LagSeconds,
-		Rows: d.Rows, Entries: d.Entries, Held: d.Held, Dropped: d.Dropped, Batches: d.Batches,
-		Errors: d.Errors, Slot: d.Slot, Copy: d.Copy, CopyRate: d.CopyRate, CopyLeft: d.CopyLeft,
-	}
-	if d.LastError != nil {
-		n.LastError = &Problem{Message: *d.LastError, Hint: d.LastErrorHint, Class: d.LastErrorKind}
-		if d.LastErrorAt != nil {
-			n.LastError.At = *d.LastErrorAt
-		}
-	}
-	for _, p := range []struct {
-		text string
-		lsn  *cdc.LSN
-	}{{d.CheckpointLSN, &n.Checkpoint}, {d.SourceLSN, &n.Source}, {d.ConfirmedLSN, &n.Confirmed}, {d.BlockedLSN, &n.Blocked}} {
-		if p.text == "" && p.lsn == &n.Blocked {
-			continue
-		}
-		lsn, err := pglogrepl.ParseLSN(p.text)
-		if err != nil {
-			return fmt.Errorf("read status: %w", err)
-		}
-		*p.lsn = lsn
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -47,4 +48,22 @@ func (s *Sink) loadHeld(q *sink.HeldQuery, l *sink.Loaded) op {
 			return nil
 		}),
 	}
+}
+
+// Held counts held rows by table and reason. The limit is within the statement's
+// text, so that the plan knows it.
+func (s *Sink) Held(ctx context.Context) ([]sink.HeldCount, error) {
+	var counts []sink.HeldCount
+	err := s.query(ctx, "count held rows", op{
+		sql: fmt.Sprintf(`SELECT h."table", h.reason, pg_catalog.count(*) FROM (
+				SELECT "table", reason FROM walbridge.held WHERE bridge = $1 LIMIT %d) AS h
+			GROUP BY 1, 2 ORDER BY 1, 2`, sink.HeldCountLimit),
+		args: [][]byte{arg(s.name)},
+		read: each(func(v [][]byte) error {
+			d := decoder{values: v}
+			counts = append(counts, sink.HeldCount{Table: d.text(), Reason: sink.HeldReason(d.text()), Rows: d.int64()})
+			return d.err
+		}),
+	})
+	return counts, err
 }

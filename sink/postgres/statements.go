@@ -62,6 +62,7 @@ func (s *Sink) everything(schema *sink.Schema) {
 	_, _ = s.Copies(ctx)
 	_, _ = s.Requests(ctx)
 	_ = s.Report(ctx, 0, sink.Request{})
+	_, _ = s.Held(ctx)
 	_, _ = s.Tend(ctx, 0, sink.Tending{})
 
 	for _, table := range schema.Tables {

@@ -77,6 +77,7 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"load sees what the batch has written", (*world).loadOwnWrites},
 		{"held rows come back as they were", (*world).heldRoundTrip},
 		{"held rows are found page by page", (*world).heldPages},
+		{"held rows are counted by table and reason", (*world).heldCounts},
 		{"keys are found page by page", (*world).keys},
 		{"what another mapping has laid out is forgotten", (*world).anew},
 		{"a request is open until it ends", (*world).requests},

@@ -157,3 +157,32 @@ func (w *world) heldPages() {
 		w.Fatalf("after a row was released: %v", got)
 	}
 }
+
+func (w *world) heldCounts() {
+	i := w.start()
+	want := func(want ...sink.HeldCount) {
+		w.Helper()
+		got, err := i.s.Held(w.ctx)
+		if err != nil {
+			w.Fatalf("Held: %v", err)
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			w.Fatalf("held rows by table and reason (-want +got):\n%s", diff)
+		}
+	}
+	want()
+	i.write(&sink.Writes{Hold: []sink.HeldRow{
+		{Table: w.tags, Key: sink.EncodeKey("1", "a"), Row: row(1, "a"), Reason: sink.HeldTenant},
+		{Table: w.contacts, Key: "1", Row: row(1, 1, "a", nil), Reason: sink.HeldRejected},
+		{Table: w.contacts, Key: "2", Row: row(2, nil, "b", nil), Reason: sink.HeldTenant},
+		{Table: w.contacts, Key: "3", Row: row(3, 1, "c", nil), Reason: sink.HeldRejected},
+	}})
+	other := &instance{w: w, s: w.open("it's another")}
+	other.acquire("x", false)
+	other.write(&sink.Writes{Hold: []sink.HeldRow{{Table: w.contacts, Key: "1", Row: row(1, 1, "a", nil), Reason: sink.HeldRejected}}})
+	want(sink.HeldCount{Table: w.contacts.FullName(), Reason: sink.HeldRejected, Rows: 2},
+		sink.HeldCount{Table: w.contacts.FullName(), Reason: sink.HeldTenant, Rows: 1},
+		sink.HeldCount{Table: w.tags.FullName(), Reason: sink.HeldTenant, Rows: 1})
+	i.write(&sink.Writes{Unhold: []sink.Ref{{Table: w.contacts, Key: "1"}, {Table: w.contacts, Key: "3"}, {Table: w.tags, Key: sink.EncodeKey("1", "a")}}})
+	want(sink.HeldCount{Table: w.contacts.FullName(), Reason: sink.HeldTenant, Rows: 1})
+}

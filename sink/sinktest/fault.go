@@ -20,6 +20,7 @@ const (
 	OpRequests    Op = "requests"
 	OpReport      Op = "report"
 	OpTend        Op = "tend"
+	OpHeld        Op = "held"
 	OpBegin       Op = "begin"
 	OpLoad        Op = "load"
 	OpApply       Op = "apply"
