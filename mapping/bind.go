@@ -15,15 +15,20 @@ type binding struct {
 	at []int
 }
 
-// LayoutError says that a source table no longer has what the mapping reads. It
-// is found at the first change after the migration, before any row is decoded
-// with a wrong layout.
+// LayoutError says that a source table no longer has what the mapping reads, or
+// had something else when a row was written. It is found at the first change after
+// the migration, before any row is decoded with a wrong layout.
 type LayoutError struct {
-	Table, Column, Reason string
+	Table string
+	// Column is empty when the table itself is another one.
+	Column, Reason string
 }
 
 func (e *LayoutError) Error() string {
-	return fmt.Sprintf("source table %s, column %s: %s; change the mapping to follow the migration, restart, and copy the table again", e.Table, e.Column, e.Reason)
+	if e.Column == "" {
+		return fmt.Sprintf("source table %s: %s", e.Table, e.Reason)
+	}
+	return fmt.Sprintf("source table %s, column %s: %s", e.Table, e.Column, e.Reason)
 }
 
 // bind returns the binding of rel, or nil when the mapping doesn't follow it.
@@ -33,6 +38,11 @@ func (e *Engine) bind(rel *cdc.Relation) (*binding, error) {
 	}
 	s := e.sources[rel.Schema+"."+rel.Name]
 	if s == nil {
+		// Renamed and renamed back, a table looks as before; the rows of between
+		// would be missing if they passed for those of a table that isn't mapped.
+		if s = e.byOID[rel.OID]; s != nil {
+			return nil, &LayoutError{Table: s.FullName(), Reason: fmt.Sprintf("rows of it come under the name %s.%s: it was renamed", rel.Schema, rel.Name)}
+		}
 		e.bindings[rel] = nil
 		return nil, nil
 	}

@@ -69,6 +69,7 @@ type Engine struct {
 	cache    *lru.Cache[pathKey, sink.PathRow]
 	bindings map[*cdc.Relation]*binding
 	sources  map[string]*Source
+	byOID    map[uint32]*Source
 	bySource map[*Source]int
 	// passing lists, per node and position of its columns, the tables whose
 	// derived columns pass that value.
@@ -103,6 +104,7 @@ func NewEngine(m *Mapping, opts Options) (*Engine, error) {
 		m: m, opts: opts, cache: cache,
 		bindings: map[*cdc.Relation]*binding{},
 		sources:  map[string]*Source{},
+		byOID:    map[uint32]*Source{},
 		bySource: map[*Source]int{},
 		passing:  map[*sink.Node][][]*sink.Table{},
 		byTable:  map[*sink.Table]*Source{},
@@ -110,6 +112,9 @@ func NewEngine(m *Mapping, opts Options) (*Engine, error) {
 	}
 	for i, s := range m.Sources {
 		e.sources[s.FullName()] = s
+		if s.OID != 0 {
+			e.byOID[s.OID] = s
+		}
 		e.bySource[s] = i
 		if s.Target != nil {
 			e.byTable[s.Target.Table] = s

@@ -40,6 +40,9 @@ type Mapping struct {
 // from it or a path passes it.
 type Source struct {
 	Schema, Name string
+	// OID is the table's at the source, 0 if unknown. Its rows come under the name
+	// that it has at the time, which may be another one.
+	OID uint32
 	// Key are the primary key's columns by name, from pg_index and never from
 	// the relation's key flags.
 	Key []KeyColumn

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -57,8 +58,12 @@ func (b *Batch) Skip(ctx context.Context, t *cdc.Transaction, s *Skipped, depth 
 		s.Total, s.Tenants = Counts{}, map[string]Counts{}
 	}
 	for i := range t.Changes {
-		if rel := t.Changes[i].Relation; rel != nil && b.e.sources[rel.Schema+"."+rel.Name] != nil {
-			s.Total.add(rel.Schema+"."+rel.Name, opName(t.Changes[i].Op))
+		rel := t.Changes[i].Relation
+		if rel == nil {
+			continue
+		}
+		if of := cmp.Or(b.e.sources[rel.Schema+"."+rel.Name], b.e.byOID[rel.OID]); of != nil {
+			s.Total.add(of.FullName(), opName(t.Changes[i].Op))
 		}
 	}
 	if depth == SkipAll {

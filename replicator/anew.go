@@ -24,6 +24,8 @@ type OutOfStepError struct {
 	// SameStream: the slot still has every change, but what the tables have been
 	// filled with means something else now.
 	SameStream bool
+	// SameSource: the source has proven to be the one of the checkpoint.
+	SameSource bool
 	// Cause, unless nil, is the error that it was found by.
 	Cause error
 }
@@ -133,7 +135,29 @@ func (s *startable) consents(r *sink.Request, why *OutOfStepError) bool {
 	if json.Unmarshal([]byte(r.Progress), &p) != nil || p.Anew == nil {
 		return false
 	}
-	return why.SameStream || p.Anew.Lost && p.Anew.System == s.system()
+	return why.SameStream || (why.SameSource || p.Anew.Lost) && p.Anew.System == s.system()
+}
+
+// unreadable makes a refusal of rows that can't be read with the mapping any more:
+// they were written before, or after, a migration. Only what is in the tables can
+// tell what became of them.
+func unreadable(err error) error {
+	var layout *mapping.LayoutError
+	if !errors.As(err, &layout) {
+		return nil
+	}
+	return outOfStep(&OutOfStepError{Reason: layout.Error(), SameSource: true, Cause: layout})
+}
+
+// askedForAll reports whether an operator has asked to read everything again, while
+// failure keeps the bridge from reading on.
+func (a *applier) askedForAll(ctx context.Context, failure error) (bool, error) {
+	var why *OutOfStepError
+	if !errors.As(unreadable(failure), &why) {
+		return false, nil
+	}
+	req, err := (&startable{sink: a.sink, cp: a.cp, origin: a.cp.Origin}).consent(ctx, why)
+	return req != nil, fenced(err)
 }
 
 func (s *startable) system() string { return s.origin.SystemID + "/" + s.origin.Database }

@@ -142,7 +142,9 @@ func Run(ctx context.Context, opts Options) error {
 		if b.moved {
 			b.astray = nil
 		}
-		if errors.As(err, &other) {
+		if layout := unreadable(err); layout != nil {
+			b.astray = layout
+		} else if errors.As(err, &other) {
 			b.astray = err
 		}
 		class := fault.ClassOf(err)

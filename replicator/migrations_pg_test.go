@@ -109,6 +109,48 @@ func TestBridge_WaitsForAnEnumsValue(t *testing.T) {
 	}
 }
 
+// Rows that came under another name or layout are the mapped table's all the same.
+// They are not passed over, and a resync is the way on.
+func TestBridge_RefusesRowsOfAnotherLayout(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		migrate, says string
+		restart       bool
+	}{
+		"renamed and back": {`ALTER TABLE item RENAME TO other; INSERT INTO other VALUES ('g', 2, 1, 2, 'ok', 'two', 'r');
+			ALTER TABLE other RENAME TO item`, "rows of it come under the name public.other", false},
+		"moved and back": {`CREATE SCHEMA elsewhere; ALTER TABLE item SET SCHEMA elsewhere; INSERT INTO elsewhere.item VALUES ('g', 2, 1, 2, 'ok', 'two', 'r');
+			ALTER TABLE elsewhere.item SET SCHEMA public`, "rows of it come under the name elsewhere.item", false},
+		"a column renamed and back": {`ALTER TABLE item RENAME COLUMN small TO other; INSERT INTO item VALUES ('g', 2, 1, 2, 'ok', 'two', 'r');
+			ALTER TABLE item RENAME COLUMN other TO small`, "column small: it was dropped or renamed", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newChanging(t)
+			r := w.start()
+			w.catchUp(r)
+			w.exec(tt.migrate)
+			r.blocked(tt.says)
+			if tt.restart {
+				if err := r.stop(); err != nil {
+					t.Fatal(err)
+				}
+				r = w.start()
+				r.blocked(tt.says)
+			}
+			w.compared(w.ask("resync", "{}"))
+			w.exec("UPDATE item SET v = v || '!'")
+			w.catchUp(r)
+			w.want("after the resync", "SELECT id, small, mood, v FROM item ORDER BY id", "1 | 1 | sad | one!\n2 | 2 | ok | two!")
+			w.want("the gap in the log", "SELECT count(*) > 0 FROM audit_logs WHERE action = 'audit.gap'", "t")
+			w.requireEqual()
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // A table that is dropped and made again under its name is another one, and none
 // that is published.
 func TestBridge_RefusesATableThatWasMadeAgain(t *testing.T) {

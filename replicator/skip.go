@@ -71,6 +71,9 @@ func blocked(commit cdc.LSN, large bool, err error) error {
 		inner = named.Err
 	}
 	hint := fault.HintOf(err)
+	if unreadable(err) != nil {
+		hint = "start the bridge again, with a mapping that follows the migration: it reads on where it can; if it is still refused, " + resyncHint
+	}
 	if hint == "" {
 		hint = "mend what is in the way, and the bridge goes on by itself"
 	}

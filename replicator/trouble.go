@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,6 +96,10 @@ func (a *applier) apply(ctx, work context.Context, group []*cdc.Transaction, p *
 			}
 			a.overcome()
 			return nil
+		}
+		// The next session begins with that.
+		if asked, err := a.askedForAll(work, failure); err != nil || asked {
+			return cmp.Or(err, failure)
 		}
 		passed, err := a.askToPass(work, group[0], blame, failure)
 		if err != nil {
