@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -169,13 +170,18 @@ func (s *Sink) idle() bool {
 }
 
 // query runs statements outside any batch: each pipeline is one implicit
-// transaction, for which pinLocal holds as well.
+// transaction, for which pinLocal holds as well, or the one that the first of them
+// begins, which takes its isolation level before any other statement only.
 func (s *Sink) query(ctx context.Context, what string, ops ...op) error {
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if s.pooled {
-		ops = append([]op{{sql: pinLocal}}, ops...)
+		at := 0
+		if ops[0].sql == beginSnapshot {
+			at = 1
+		}
+		ops = slices.Insert(slices.Clone(ops), at, op{sql: pinLocal})
 	}
 	if failed, err := s.run(ctx, ops); err != nil {
 		return fmt.Errorf("%s: %w", what, explain(failed, err))

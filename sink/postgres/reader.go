@@ -35,12 +35,14 @@ func NewReader(conn *pgconn.PgConn, name string, schema *sink.Schema) sink.Reade
 // Close releases the connection.
 func (r *reader) Close(ctx context.Context) error { return r.s.Close(ctx) }
 
+// beginSnapshot begins a transaction whose statements all see the same.
+const beginSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
 // query runs statements in one read-only snapshot. What fails leaves the
 // connection fit for the next call.
 func (r *reader) query(ctx context.Context, what string, ops ...op) error {
 	if len(ops) > 1 {
-		begin := op{sql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
-		ops = append(append([]op{begin}, ops...), op{sql: "COMMIT"})
+		ops = append(append([]op{{sql: beginSnapshot}}, ops...), op{sql: "COMMIT"})
 	}
 	err := r.s.query(ctx, what, ops...)
 	if c := r.s.conn; err != nil && c != nil && !c.IsClosed() && c.TxStatus() != 'I' {
