@@ -74,6 +74,7 @@ func Compile(f *File, source, target *pg.Catalog, opts CompileOptions) (*Mapping
 	for _, u := range units {
 		u.resolve()
 	}
+	c.followsOnce()
 	c.sortOrigins()
 	c.makeNodes()
 	for _, o := range c.order {
@@ -144,12 +145,9 @@ func (c *compiler) origin(at pos, name pg.TableName) *origin {
 func (c *compiler) follows(at pos, t *pg.Table) bool {
 	name := t.TableName.SQL()
 	switch {
-	case t.Kind == "p" || t.Partition:
-		c.add(at, "leave it out of the mapping",
-			"table %s is partitioned: a row that changes partition arrives as a delete and an insert, and a TRUNCATE of a partition may not arrive at all", t.TableName)
-	case t.Kind != "r":
+	case t.Kind != "r" && t.Kind != "p":
 		c.add(at, "map the table that its rows come from", "%s is no table, and only tables are in the WAL", t.TableName)
-	case t.Inherits || t.Children:
+	case (t.Inherits || t.Children) && t.Kind != "p" && !t.Partition:
 		c.add(at, "leave it out of the mapping",
 			"table %s takes part in inheritance, so its primary key doesn't name one row", t.TableName)
 	case t.Persistence == "u":
@@ -165,6 +163,9 @@ func (c *compiler) follows(at pos, t *pg.Table) bool {
 	case t.Identity == "n":
 		c.add(at, "ALTER TABLE "+name+" REPLICA IDENTITY DEFAULT",
 			"table %s has REPLICA IDENTITY NOTHING: once it is published, the application's updates and deletes fail", t.TableName)
+	case t.Identity == "f" && t.Kind == "p":
+		c.add(at, "ALTER TABLE "+name+" REPLICA IDENTITY DEFAULT",
+			"table %s is partitioned and has REPLICA IDENTITY FULL: its old rows would be taken for whole, and those of a new partition come with their key alone", t.TableName)
 	case t.Identity == "i" && !covers(t.IdentityColumns, t.PrimaryKey):
 		c.add(at, "ALTER TABLE "+name+" REPLICA IDENTITY DEFAULT",
 			"the replica identity index of table %s lacks a column of the primary key: a delete would not say which row, and a change of the key would not show", t.TableName)
@@ -172,6 +173,18 @@ func (c *compiler) follows(at pos, t *pg.Table) bool {
 		return c.keyIsExact(at, t)
 	}
 	return false
+}
+
+// followsOnce refuses a partitioned table beside one of its partitions: what
+// happens to their rows comes once, under the name of one of the two.
+func (c *compiler) followsOnce() {
+	for _, o := range c.order {
+		for _, up := range o.cat.Ancestors {
+			if whole := c.origins[up]; whole != nil {
+				c.add(o.at, "map one of the two", "table %s is a partition of %s, which the mapping follows as well (%s)", o.name, up, whole.at.path)
+			}
+		}
+	}
 }
 
 // keyIsExact refuses keys of which two different texts can be the same row: the

@@ -43,6 +43,8 @@ type Source struct {
 	// OID is the table's at the source, 0 if unknown. Its rows come under the name
 	// that it has at the time, which may be another one.
 	OID uint32
+	// Partitioned: its rows are those of its partitions.
+	Partitioned bool
 	// Key are the primary key's columns by name, from pg_index and never from
 	// the relation's key flags.
 	Key []KeyColumn

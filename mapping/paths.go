@@ -251,7 +251,7 @@ func (c *compiler) makeNodes() {
 // makeSource makes the compiled source of an origin: its key, and the columns
 // that its node reads. Those of its target join later.
 func (c *compiler) makeSource(o *origin) {
-	o.source = &Source{Schema: o.name.Schema, Name: o.name.Name, OID: o.cat.OID, Node: o.node}
+	o.source = &Source{Schema: o.name.Schema, Name: o.name.Name, OID: o.cat.OID, Partitioned: o.cat.Kind == "p", Node: o.node}
 	for _, name := range o.cat.PrimaryKey {
 		col := o.cat.Column(name)
 		o.source.Key = append(o.source.Key, KeyColumn{Name: name, Type: col.Type.OID, Integer: isInteger(&col.Type)})

@@ -14,7 +14,7 @@ import (
 // The statements here run at the source, in sessions with pinned settings and
 // search_path = pg_catalog. Results are to be read in text form, so that a value
 // is the same text as in the stream. FROM ONLY, because a row of a child table
-// is not one of the table's.
+// is not one of the table's, unless it is a partition.
 
 // PieceSQL returns the statement that reads the next rows behind the key after,
 // in key order: the source's inputs, then the first value of each observed
@@ -129,7 +129,15 @@ func (s *Source) SourceKey(key sink.Key) (parts []string, ok bool) {
 }
 
 func (s *Source) from() string {
-	return " FROM ONLY " + pg.Quote(s.Schema, s.Name) + " AS s"
+	return " FROM " + s.relation() + " AS s"
+}
+
+// relation is the table as FROM takes it.
+func (s *Source) relation() string {
+	if s.Partitioned {
+		return pg.Quote(s.Schema, s.Name)
+	}
+	return "ONLY " + pg.Quote(s.Schema, s.Name)
 }
 
 func (s *Source) pieceColumns() []string {
@@ -286,8 +294,8 @@ func (b *viewBuilder) lookup(l sink.Lookup) end {
 		if !ok {
 			alias = "j" + strconv.Itoa(len(b.aliases)+1)
 			b.aliases[relation] = alias
-			fmt.Fprintf(&b.joins, " LEFT JOIN ONLY %s AS %s ON %s.%s = %s",
-				pg.Quote(to.Schema, to.Name), alias, alias, pg.Quote(to.Key[0].Name), value)
+			fmt.Fprintf(&b.joins, " LEFT JOIN %s AS %s ON %s.%s = %s",
+				to.relation(), alias, alias, pg.Quote(to.Key[0].Name), value)
 		}
 		value = alias + "." + pg.Quote(step.Node.Columns[step.Column])
 		typ = to.Inputs[to.NodeInputs[step.Column]].Type

@@ -62,7 +62,7 @@ type tableFacts struct {
 //
 //	identity   is fine when
 //	default    there is a primary key that is not deferrable
-//	full       there is a primary key
+//	full       there is a primary key, and the table isn't partitioned
 //	index      its columns contain those of the primary key
 //	nothing    never
 //
@@ -101,6 +101,11 @@ func (f tableFacts) problem() (reason, fix string) {
 		return "is unlogged or temporary: its changes are not in the WAL", alter + "SET LOGGED;"
 	case len(f.primary) == 0:
 		return "has no primary key", alter + "ADD PRIMARY KEY (…);"
+	case f.kind == "p" && !f.partition && cdc.Identity(f.identity[0]) == cdc.IdentityFull:
+		// pgoutput says by the root's identity whether an old row is whole
+		// (PostgreSQL source, logicalrep_write_update), and the WAL has what the
+		// partition's says.
+		return "is partitioned and has REPLICA IDENTITY FULL, which its new partitions have not", alter + "REPLICA IDENTITY DEFAULT;"
 	}
 	switch cdc.Identity(f.identity[0]) {
 	case cdc.IdentityFull:

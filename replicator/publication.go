@@ -40,6 +40,9 @@ type PublishedTable struct {
 	Filter bool
 	// ColumnList reports that only some columns are published.
 	ColumnList bool
+	// Partitions of it come under its name, however deep; none unless the
+	// publication is ViaRoot.
+	Partitions []TableName
 }
 
 // ReadPublication reads a publication, or returns ErrNoPublication.
@@ -87,7 +90,12 @@ func publishedTables(ctx context.Context, conn *pgx.Conn, name string) ([]Publis
 	rows, err := conn.Query(ctx, `
 		SELECT t.schemaname, t.tablename,
 		       coalesce(pg_catalog.to_jsonb(r) ->> 'prqual' IS NOT NULL, false),
-		       coalesce(pg_catalog.to_jsonb(r) ->> 'prattrs' IS NOT NULL, false)
+		       coalesce(pg_catalog.to_jsonb(r) ->> 'prattrs' IS NOT NULL, false),
+		       pg_catalog.to_jsonb(ARRAY(
+		         SELECT pg_catalog.jsonb_build_object('schema', pn.nspname, 'name', pc.relname)
+		         FROM pg_catalog.pg_partition_tree(CASE WHEN p.pubviaroot AND c.relkind = 'p' THEN c.oid END) tree
+		         JOIN pg_catalog.pg_class pc ON pc.oid = tree.relid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
+		         WHERE tree.relid <> c.oid))
 		FROM pg_catalog.pg_publication p
 		JOIN pg_catalog.pg_publication_tables t USING (pubname)
 		JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
@@ -98,7 +106,7 @@ func publishedTables(ctx context.Context, conn *pgx.Conn, name string) ([]Publis
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t PublishedTable, err error) {
-		err = row.Scan(&t.Schema, &t.Name, &t.Filter, &t.ColumnList)
+		err = row.Scan(&t.Schema, &t.Name, &t.Filter, &t.ColumnList, &t.Partitions)
 		return t, err
 	})
 }
@@ -164,6 +172,15 @@ func (p Publication) Problems(tables []TableName, partitioned bool) (found []err
 			"sends a partitioned table's changes under the names of its partitions")
 	}
 	for _, t := range p.Tables {
+		for _, part := range t.Partitions {
+			if slices.Contains(tables, part) {
+				mend := "ALTER PUBLICATION " + quoted + " DROP TABLE " + t.SQL() + "; ALTER PUBLICATION " + quoted + " ADD TABLE " + part.SQL() + ";"
+				if p.AllTables || len(p.Schemas) > 0 {
+					mend = "DROP PUBLICATION " + quoted + "; run makes one of the mapped tables"
+				}
+				refuse(mend, "sends the changes of %s, which is mapped by itself, under the name of %s", part, t.TableName)
+			}
+		}
 		what := "a row filter"
 		switch {
 		case !slices.Contains(tables, t.TableName), !t.Filter && !t.ColumnList:

@@ -34,6 +34,8 @@ func newTables(t *testing.T) *testSource {
 		ALTER TABLE public.index_include REPLICA IDENTITY USING INDEX index_include_u_id_key;
 		CREATE UNLOGGED TABLE public.fast (id int PRIMARY KEY);
 		CREATE VIEW public.seen AS SELECT 1 AS id;
+		CREATE TABLE public.full_tree (id int PRIMARY KEY) PARTITION BY RANGE (id);
+		ALTER TABLE public.full_tree REPLICA IDENTITY FULL;
 		CREATE TABLE public.bad_tree (id int PRIMARY KEY) PARTITION BY RANGE (id);
 		CREATE TABLE public.bad_leaf PARTITION OF public.bad_tree FOR VALUES FROM (0) TO (10);
 		ALTER TABLE public.bad_leaf REPLICA IDENTITY NOTHING`)
@@ -67,6 +69,7 @@ func TestCheckIdentities(t *testing.T) {
 		"fast":          {"unlogged", "SET LOGGED"},
 		"seen":          {"not a table", ""},
 		"missing":       {"does not exist", ""},
+		"full_tree":     {"new partitions", "ALTER TABLE public.full_tree REPLICA IDENTITY DEFAULT;"},
 		"bad_tree":      {"partition public.bad_leaf", "ALTER TABLE public.bad_leaf REPLICA IDENTITY DEFAULT;"},
 	}
 	tables := good
@@ -183,6 +186,7 @@ func TestEnsurePublication_Refuses(t *testing.T) {
 		{"Operations", "CREATE PUBLICATION p FOR TABLE public.good WITH (publish = 'insert, update')", "does not publish all", []string{"good"}, 14},
 		{"Filter", "CREATE PUBLICATION p FOR TABLE public.good WHERE (id > 5)", "row filter on public.good", []string{"good"}, 15},
 		{"Columns", "CREATE PUBLICATION p FOR TABLE public.good (id)", "column list on public.good", []string{"good"}, 15},
+		{"PartitionByItself", "CREATE PUBLICATION p FOR TABLE public.tree WITH (publish_via_partition_root)", "under the name of public.tree", []string{"tree_1"}, 14},
 		{"Partitions", "CREATE PUBLICATION p FOR TABLE public.tree", "under the names of its partitions", []string{"tree"}, 14},
 	}
 	for _, tt := range tests {

@@ -162,13 +162,10 @@ func (t *tableCopy) total() int64 {
 // enough for a progress bar.
 func (b *bridge) estimate(ctx context.Context, source *pgx.Conn, c *copyState) {
 	for _, t := range c.tables {
-		var n float64
-		err := source.QueryRow(ctx, "SELECT greatest(reltuples, 0)::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)",
-			pg.Quote(t.source.Schema, t.source.Name)).Scan(&n)
+		err := source.QueryRow(ctx, pg.EstimateSQL, pg.Quote(t.source.Schema, t.source.Name)).Scan(&t.estimate)
 		if err != nil {
 			b.Log.Debug("rows not estimated", "table", t.p.Source, "err", pg.Safe(err))
 		}
-		t.estimate = int64(n)
 	}
 }
 

@@ -49,6 +49,8 @@ type Table struct {
 	Partition bool `json:"partition"`
 	Inherits  bool `json:"inherits"`
 	Children  bool `json:"children"`
+	// Ancestors are the partitioned tables that a partition is in, however deep.
+	Ancestors []TableName `json:"ancestors"`
 	// Identity is relreplident; IdentityColumns are those of the index that
 	// REPLICA IDENTITY USING INDEX names.
 	Identity        string   `json:"identity"`
@@ -62,7 +64,7 @@ type Table struct {
 	// Uniques are the unique indexes on plain columns over all rows, the primary
 	// key's among them.
 	Uniques []Unique `json:"uniques"`
-	// ForeignKeys are those of a single column.
+	// ForeignKeys are those of a single column; a partition's are its parent's, too.
 	ForeignKeys []ForeignKey `json:"foreign_keys"`
 }
 

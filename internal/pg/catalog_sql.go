@@ -1,5 +1,14 @@
 package pg
 
+// EstimateSQL is about how many rows the table $1 has, quoted as SQL takes it, by
+// the planner's count: 0 when nobody knows. Autovacuum counts the partitions of a
+// partitioned table, and not the table.
+const EstimateSQL = `
+SELECT pg_catalog.int8(coalesce(pg_catalog.sum(pg_catalog.float8(greatest(c.reltuples, 0))), 0))
+FROM pg_catalog.pg_class AS c
+WHERE c.relkind <> 'p' AND (c.oid = pg_catalog.to_regclass($1)
+  OR c.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS t))`
+
 // CatalogSQL returns one JSON document (Table) for each table that exists among
 // schemas $1 and names $2, two arrays of equal length. It is one statement, so
 // that a target that is only reached over an RPC can answer it too.
@@ -24,6 +33,11 @@ SELECT pg_catalog.json_build_object(
   'kind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
   'inherits', EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid),
   'children', EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid),
+  'ancestors', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_object('schema', pn.nspname, 'name', pc.relname))
+    FROM pg_catalog.pg_partition_ancestors(c.oid) AS up(relid)
+    JOIN pg_catalog.pg_class pc ON pc.oid = up.relid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
+    WHERE up.relid <> c.oid),
   'identity', c.relreplident,
   'row_security', c.relrowsecurity, 'force_row_security', c.relforcerowsecurity,
   'columns', (
@@ -75,7 +89,10 @@ SELECT pg_catalog.json_build_object(
     JOIN pg_catalog.pg_attribute ra ON ra.attrelid = f.confrelid AND ra.attnum = f.confkey[1]
     JOIN pg_catalog.pg_class rc ON rc.oid = f.confrelid
     JOIN pg_catalog.pg_namespace rn ON rn.oid = rc.relnamespace
-    WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0
-      AND pg_catalog.array_length(f.conkey, 1) = 1)
+    WHERE f.conrelid = c.oid AND f.contype = 'f' AND pg_catalog.array_length(f.conkey, 1) = 1
+      -- A key to a partitioned table has a twin for each partition of that.
+      AND (f.conparentid = 0 OR EXISTS (
+        SELECT FROM pg_catalog.pg_constraint u
+        WHERE u.oid = f.conparentid AND u.conrelid <> f.conrelid AND u.confrelid = f.confrelid)))
 )::pg_catalog.text
 FROM want JOIN pg_catalog.pg_class c ON c.oid = want.oid`

@@ -34,7 +34,8 @@ ALTER TABLE leaf FORCE ROW LEVEL SECURITY;
 CREATE TABLE two (a int, b int, FOREIGN KEY (a, b) REFERENCES leaf (middle_id, id));
 CREATE VIEW seen AS SELECT 1 AS one;
 CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id);
-CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (1) TO (2);`
+CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (1) TO (2);
+ALTER TABLE part ADD up int REFERENCES part;`
 
 func TestReadCatalog(t *testing.T) {
 	t.Parallel()
@@ -113,6 +114,14 @@ func TestReadCatalog(t *testing.T) {
 	part, leafPart := cat.Table(name("part")), cat.Table(name("part_1"))
 	if part.Kind != "p" || !part.Children || part.Partition || leafPart.Kind != "r" || !leafPart.Partition || !leafPart.Inherits {
 		t.Errorf("partitions are %+v and %+v", part, leafPart)
+	}
+	if part.Ancestors != nil || !slices.Equal(leafPart.Ancestors, []pg.TableName{name("part")}) {
+		t.Errorf("partitions are in %v and %v", part.Ancestors, leafPart.Ancestors)
+	}
+	for _, p := range []*pg.Table{part, leafPart} {
+		if len(p.ForeignKeys) != 1 || p.ForeignKeys[0].Ref != name("part") || p.ForeignKeys[0].Column != "up" {
+			t.Errorf("foreign keys of %s: %+v", p.TableName, p.ForeignKeys)
+		}
 	}
 	if cat.Table(name("nothing")) != nil || (*pg.Catalog)(nil).Table(name("leaf")) != nil {
 		t.Error("a table that doesn't exist was found")

@@ -119,7 +119,9 @@ func readSource(ctx context.Context, opts Options) (s source) {
 // good enough for a progress bar.
 func estimates(ctx context.Context, conn *pgx.Conn) (map[string]int64, error) {
 	rows, err := conn.Query(ctx, `
-		SELECT n.nspname || '.' || c.relname, greatest(c.reltuples, 0)::float8
+		SELECT n.nspname || '.' || c.relname, coalesce(CASE WHEN c.relkind <> 'p' THEN greatest(c.reltuples, 0)::float8 ELSE (
+		  SELECT sum(greatest(l.reltuples, 0)::float8) FROM pg_catalog.pg_partition_tree(c.oid) t
+		  JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf) END, 0)
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')`)
 	if err != nil {

@@ -177,12 +177,12 @@ func (r *reading) running(ctx context.Context) (xids map[uint64]bool, standbys b
 
 // estimate is about how many rows a table has, 0 if nobody knows.
 func (r *reading) estimate(ctx context.Context, table string) int64 {
-	text, err := r.value(ctx, "SELECT pg_catalog.int8(c.reltuples) FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass($1)", table)
+	text, err := r.value(ctx, pg.EstimateSQL, table)
 	if err != nil {
 		return 0 // it is only for the progress
 	}
 	n, _ := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	return max(n, 0)
+	return n
 }
 
 // sourceName is the table as to_regclass reads it.
