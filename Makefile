@@ -105,7 +105,7 @@ clean: ## Remove what build and dist made
 postgres:
 	@sh internal/pgtest/install.sh
 
-# What some tests use where it is there: pg_cron, node, supabase-js.
+# What some tests use where it is there: pg_cron, node, supabase-js, Chromium.
 .PHONY: extras
 extras:
 	@sh internal/supabase/extras.sh

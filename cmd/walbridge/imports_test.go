@@ -39,6 +39,7 @@ var libraries = []string{
 	"github.com/prometheus/client_golang",
 	"golang.org/x/crypto/x509roots/fallback", // roots for an image without files
 	"golang.org/x/sync",
+	"golang.org/x/text", // the language that a browser asks for
 	// In tests, and in sink/sinktest.
 	"github.com/google/go-cmp",
 	"github.com/rogpeppe/go-internal",

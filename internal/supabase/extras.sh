@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the tests of the readers' side use where it is there, and skip
-# without: PostgreSQL's pg_cron, node, and supabase-js in the user's cache.
+# Installs what some tests use where it is there, and skip without: PostgreSQL's
+# pg_cron, node, and supabase-js in the user's cache for those of the readers' side,
+# Chromium for those of the status page.
 #
 #   internal/supabase/extras.sh
 #
@@ -16,6 +17,7 @@ set -- /usr/lib/postgresql/*/lib/pg_cron.so
 [ -e "$1" ] || missing=postgresql-15-cron
 command -v node >/dev/null || missing="$missing nodejs"
 command -v npm >/dev/null || missing="$missing npm"
+command -v chromium >/dev/null || missing="$missing chromium"
 sudo=
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 if [ -n "$missing" ] && command -v apt-get >/dev/null && { [ -z "$sudo" ] || sudo -n true 2>/dev/null; }; then

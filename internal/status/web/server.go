@@ -1,5 +1,5 @@
-// Package web serves a bridge's status over HTTP: probes, status.json, metrics
-// and a page for people. It only reads, answers GET and HEAD, and shows no row
+// Package web serves a bridge's status over HTTP: probes, status.json, a short
+// history, metrics and a page for people. It only reads, answers GET and HEAD, and shows no row
 // data and no URL.
 package web
 
@@ -22,6 +22,7 @@ import (
 type Server struct {
 	listener net.Listener
 	http     *http.Server
+	state    *status.State
 }
 
 // Listen binds addr, so that a port in use is an error before anything else
@@ -34,6 +35,7 @@ func Listen(ctx context.Context, addr string, state *status.State, log *slog.Log
 	}
 	return &Server{
 		listener: l,
+		state:    state,
 		http: &http.Server{
 			Handler: Handler(state),
 			// A client that sends or reads slowly must not hold a connection.
@@ -66,14 +68,24 @@ func listenError(addr string, err error) error {
 // Addr is the address that the server is bound to.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Serve answers until ctx is done, then gives open answers a second.
+// Serve answers until ctx is done, then gives open answers a second. Meanwhile it
+// keeps the history that it shows.
 func (s *Server) Serve(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.http.Serve(s.listener) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serve status: %w", err)
-	case <-ctx.Done():
+	sample := time.NewTicker(status.SampleEvery)
+	defer sample.Stop()
+	s.state.Record()
+serving:
+	for {
+		select {
+		case err := <-ended:
+			return fmt.Errorf("serve status: %w", err)
+		case <-sample.C:
+			s.state.Record()
+		case <-ctx.Done():
+			break serving
+		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -101,20 +113,31 @@ func Handler(state *status.State) http.Handler {
 		_, _ = fmt.Fprintln(w, phase)
 	})
 	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) {
-		body, err := json.MarshalIndent(state.Snapshot(), "", "  ")
-		if err != nil {
-			http.Error(w, "status can't be rendered", http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(append(body, '\n'))
+		writeJSON(w, state.Snapshot())
+	})
+	mux.HandleFunc("GET /history.json", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, state.History())
 	})
 	mux.Handle("GET /metrics", metricsHandler(state))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_ = writePage(w, state.Snapshot(), time.Now())
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		words := languageOf(r)
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Language", words.Lang)
+		h.Set("Vary", "Accept-Language")
+		_ = writePage(w, words, state.Snapshot(), state.History(), r.URL.Query().Get("span") == "day", time.Now())
 	})
 	return harden(mux)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, "status can't be rendered", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(body, '\n'))
 }
 
 // harden sets what keeps a browser from doing more with an answer than show it.
@@ -123,7 +146,7 @@ func harden(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Type", "text/plain; charset=utf-8")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Content-Security-Policy", policy)
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r)
