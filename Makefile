@@ -75,6 +75,7 @@ soak: postgres build ## Test for long: random transactions and faults against th
 	ORACLE_SEEDS=$(or $(SEEDS),1000) $(GO) test -count=1 -timeout 0 -run TestOracle ./internal/oracle -oracle.all
 	NEMESIS_SEEDS=20 $(GO) test -count=1 -timeout 0 -v -run TestNemesis ./internal/oracle -nemesis.faults $(or $(FAULTS),50)
 	LARGE=full $(GO) test -count=1 -timeout 0 -v -run TestLarge ./internal/oracle
+	PROPERTY_SEEDS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 0 -run TestProperty ./replicator
 	RESYNC_KILLS=5 $(GO) test -count=1 -timeout 0 -run TestResync_Killed ./cmd/walbridge
 	ISOLATION_QUERIES=10000 $(GO) test -count=1 -timeout 0 -run TestIsolation ./internal/supabase
 	REST_EXERCISE=all $(GO) test -count=1 ./sink/rest

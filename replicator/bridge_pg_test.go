@@ -151,7 +151,7 @@ func (w *world) catchUp(r *running) {
 		default:
 		}
 		if r.ended {
-			return errors.Join(errors.New("the bridge has ended"), r.err)
+			w.t.Fatalf("the bridge has ended: %v", r.err)
 		}
 		s := r.status.Snapshot()
 		if s.State != status.Streaming {
