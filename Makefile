@@ -106,10 +106,11 @@ clean: ## Remove what build and dist made
 postgres:
 	@sh internal/pgtest/install.sh
 
-# What some tests use where it is there: pg_cron, node, supabase-js, Chromium.
+# What some tests use where it is there: pg_cron, node, supabase-js, Chromium, promtool.
 .PHONY: extras
 extras:
 	@sh internal/supabase/extras.sh
+	@sh internal/status/web/promtool.sh
 
 .PHONY: compose-tools
 compose-tools:

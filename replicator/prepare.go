@@ -230,6 +230,14 @@ func (b *bridge) acquire(ctx context.Context, source *pgx.Conn, snk sink.Sink) (
 		}
 		if err == nil {
 			b.epoch = cp.Epoch
+			b.Status.Update(func(n *status.Snapshot) {
+				n.Epoch = cp.Epoch
+				if said {
+					n.Takeovers++
+				}
+				c := cp.Counters
+				n.Rows, n.Entries, n.Held, n.Dropped = c.Rows, c.Entries, c.Held, c.Dropped
+			})
 		}
 		if said && err == nil {
 			b.Log.Info("taking over as the one that writes", "epoch", cp.Epoch)

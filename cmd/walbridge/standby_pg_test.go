@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -69,6 +71,21 @@ func (i *instance) await(state string) {
 	}
 }
 
+// metrics returns those of the bridge itself.
+func (i *instance) metrics() string {
+	i.t.Helper()
+	res, err := http.Get("http://" + i.listen + "/metrics")
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return string(body)
+}
+
 func (i *instance) signal(s syscall.Signal) {
 	i.t.Helper()
 	if err := i.cmd.Process.Signal(s); err != nil {
@@ -120,11 +137,19 @@ func TestStandby_TakesOverFromTheKilled(t *testing.T) {
 	second := launch(t, p.env...)
 	second.await("standby")
 	p.arrives("100")
+	// Of what the first has counted the standby says nothing, or its takeover would
+	// look like all that work at once.
+	if got := second.metrics(); strings.Contains(got, "\nwalbridge_rows_applied_total") || !strings.Contains(got, "\nwalbridge_takeovers_total 0\n") {
+		t.Errorf("as a standby it says %s", got)
+	}
 	first.signal(syscall.SIGKILL)
 	killed := time.Now()
 	second.await("streaming")
 	t.Logf("took over after %s", time.Since(killed).Round(time.Millisecond))
 	p.arrives("101")
+	if got := second.metrics(); !strings.Contains(got, "\nwalbridge_takeovers_total 1\n") || !strings.Contains(got, "\nwalbridge_lease_epoch ") {
+		t.Errorf("after its takeover it says %s", got)
+	}
 }
 
 // A frozen instance holds the slot and looks alive at the source. When its lease

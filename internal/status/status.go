@@ -83,6 +83,11 @@ type Snapshot struct {
 	Behind     time.Time
 	LagSeconds float64
 
+	// Epoch is that of the lease which this process had last, 0 before it had one;
+	// Takeovers is how often it waited as a standby and took over. The metrics alone
+	// show them.
+	Epoch, Takeovers int64
+
 	// Rows, Entries and Dropped are totals since the first start of the bridge,
 	// Batches since the start of the process. Held is how many rows are held now.
 	Rows, Entries, Dropped, Batches, Held int64

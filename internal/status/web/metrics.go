@@ -1,6 +1,7 @@
 package web
 
 import (
+	"maps"
 	"net/http"
 	"runtime"
 
@@ -8,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/status"
 )
 
@@ -50,6 +53,8 @@ var (
 	copyTotalDesc  = desc("copy_rows_expected", "Rows that the first copy expects, an estimate until it ends.", "table")
 	retainedDesc   = desc("slot_retained_bytes", "WAL that the source keeps for the bridge.")
 	slotLevelDesc  = desc("slot_level", "How near the slot is to doing harm to the source, or to being lost: 0 ok, 1 warning, 2 alarm.")
+	epochDesc      = desc("lease_epoch", "Epoch of the lease that this instance had last; absent before it had one. It rises with each session of any instance.")
+	takeoversDesc  = desc("takeovers_total", "Times that this process waited as a standby and took over.")
 	safeDesc       = desc("slot_safe_bytes", "WAL that may still be written before the source gives the slot up; absent without such a limit.")
 )
 
@@ -58,7 +63,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		infoDesc, stateDesc, readyDesc, checkpointDesc, sourceDesc, confirmedDesc, lagBytesDesc, lagSecondsDesc,
 		rowsDesc, entriesDesc, droppedDesc, heldDesc, batchesDesc, errorsDesc, copyDoneDesc, copyTotalDesc,
-		retainedDesc, slotLevelDesc, safeDesc,
+		retainedDesc, slotLevelDesc, safeDesc, epochDesc, takeoversDesc,
 	} {
 		ch <- d
 	}
@@ -78,17 +83,31 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(stateDesc, one(p == n.State), string(p))
 	}
 	gauge(readyDesc, one(n.State.Ready()))
-	gauge(checkpointDesc, float64(n.Checkpoint))
-	gauge(sourceDesc, float64(n.Source))
-	gauge(confirmedDesc, float64(n.Confirmed))
+	position := func(d *prometheus.Desc, lsn cdc.LSN) {
+		if lsn != 0 {
+			gauge(d, float64(lsn))
+		}
+	}
+	position(checkpointDesc, n.Checkpoint)
+	position(sourceDesc, n.Source)
+	position(confirmedDesc, n.Confirmed)
 	gauge(lagBytesDesc, float64(n.LagBytes))
 	gauge(lagSecondsDesc, n.LagSeconds)
-	counter(rowsDesc, n.Rows)
-	counter(entriesDesc, n.Entries)
-	counter(droppedDesc, n.Dropped)
+	counter(takeoversDesc, n.Takeovers)
+	if n.Epoch != 0 {
+		gauge(epochDesc, float64(n.Epoch))
+		// A standby knows no totals. If it said 0, its takeover would look like the
+		// work of years in one second.
+		counter(rowsDesc, n.Rows)
+		counter(entriesDesc, n.Entries)
+		counter(droppedDesc, n.Dropped)
+	}
 	gauge(heldDesc, float64(n.Held))
 	counter(batchesDesc, n.Batches)
-	for class, count := range n.Errors {
+	// From the start, because rate() doesn't see a counter's first value.
+	errors := map[string]int64{fault.Stop.String(): 0, fault.Retry.String(): 0, fault.Reject.String(): 0}
+	maps.Copy(errors, n.Errors)
+	for class, count := range errors {
 		counter(errorsDesc, count, class)
 	}
 	for _, c := range n.Copy {

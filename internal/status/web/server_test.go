@@ -84,6 +84,7 @@ func fullState() *status.State {
 	s.Update(func(n *status.Snapshot) {
 		n.Name, n.State, n.Checkpoint, n.Source, n.LagBytes = "niochat", status.Copying, 0x10, 0x30, 5<<20
 		n.Rows, n.Entries, n.Held, n.Batches = 10, 20, 3, 4
+		n.Confirmed, n.Epoch, n.Takeovers = 0x10, 7, 1
 		n.Slot = &status.Slot{WALStatus: "reserved", Level: status.LevelOK, Retained: 77, Safe: &safe}
 		n.Copy = []status.Copy{
 			{Table: "public.contacts", Done: 50, Total: 50, Finished: true},
@@ -104,7 +105,8 @@ func TestHandler_Metrics(t *testing.T) {
 		`walbridge_audit_rows_total 20`, `walbridge_held_rows 3`, `walbridge_batches_total 4`,
 		`walbridge_errors_total{class="stop"} 1`, `walbridge_copy_rows_done{table="public.contacts"} 50`,
 		`walbridge_slot_retained_bytes 77`, `walbridge_slot_safe_bytes 1.048576e+06`,
-		`walbridge_checkpoint_lsn_bytes 16`, `version="v1.2"`, `process_resident_memory_bytes `, `go_goroutines `,
+		`walbridge_checkpoint_lsn_bytes 16`, `walbridge_errors_total{class="retry"} 0`,
+		`walbridge_lease_epoch 7`, `walbridge_takeovers_total 1`, `version="v1.2"`, `process_resident_memory_bytes `, `go_goroutines `,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("metrics lack %s", want)
