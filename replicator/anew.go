@@ -85,11 +85,9 @@ func (b *bridge) anew(ctx context.Context, s *startable, refused error) (asked b
 		s.cp, err = b.firstSlot(ctx, s.source, s.sink, s.m, s.cp, s.origin, s.slot, s.exists)
 		return true, err
 	}
-	published, err := ReadCatalogs(ctx, s.source, b.Name, publishedOf(s.m))
-	if err != nil {
+	if s.origin.Publication, err = ReadPublished(ctx, s.source, b.Name, s.m); err != nil {
 		return false, err
 	}
-	s.origin.Publication = published.ID()
 	if err := s.sink.Store(ctx, s.cp.Epoch, s.origin, s.cp.LSN); err != nil {
 		return false, err
 	}

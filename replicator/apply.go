@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -45,6 +46,8 @@ type applier struct {
 	// promoted replaces the checkpoint's origin with the proof; nil if it is the
 	// same source still.
 	promoted *sink.Origin
+	// published is what the checkpoint is to keep of the publication, nil if it does.
+	published atomic.Pointer[string]
 	// stuck is the one transaction that keeps the bridge blocked, if there is one.
 	stuck *stuck
 	// task is the operator's request that is being worked on, if there is one.
@@ -105,6 +108,7 @@ func (a *applier) run(ctx context.Context) error {
 			if err := a.renew(work); err != nil {
 				return err
 			}
+			a.adopt(work)
 			a.poll(work)
 		case <-a.due():
 			if err := a.serve(ctx, work); err != nil {
@@ -149,6 +153,24 @@ func (a *applier) renew(ctx context.Context) error {
 	// The next batch meets the same trouble and deals with it.
 	a.log.Debug("lease not renewed", "err", err)
 	return nil
+}
+
+// adopt keeps new partitions in mind, so that it is noticed when they are gone.
+func (a *applier) adopt(ctx context.Context) {
+	now := a.published.Load()
+	if now == nil || a.large != nil || a.promoted != nil {
+		return
+	}
+	origin := a.cp.Origin
+	origin.Publication = *now
+	if err := a.sink.Store(ctx, a.cp.Epoch, origin, a.cp.LSN); err != nil {
+		// With the next batch it is dealt with.
+		a.log.Debug("new partitions not noted", "err", err)
+		return
+	}
+	a.cp.Origin = origin
+	a.published.CompareAndSwap(now, nil)
+	a.log.Info("new partitions of the mapped tables have been noted")
 }
 
 // take works through what has arrived.

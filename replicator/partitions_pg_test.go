@@ -1,9 +1,13 @@
 package replicator_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/replicator"
 )
 
 // parted are partitioned tables: one whose rows get their tenants over another, of
@@ -103,5 +107,76 @@ func TestBridge_Partitions(t *testing.T) {
 	}
 	if got := pgtest.QueryValue(t, w.src, "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_publication_tables"); got != "event_1 inbox message" {
 		t.Errorf("published: %s", got)
+	}
+}
+
+// Partitions that come without rows are followed at once. Rows that come or go with
+// a partition, of which the stream tells nothing, are noticed while the bridge runs
+// and when it starts, and its hint mends it.
+func TestBridge_PartitionsComeAndGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, parted, partedMapping)
+	w.tune = func(o *replicator.Options) { o.Recheck = 100 * time.Millisecond }
+	noted := func(names ...string) {
+		t.Helper()
+		pgtest.Eventually(t, "partitions that are noted", patience, func() error {
+			for _, name := range names {
+				id := pgtest.QueryValue(t, w.src, "SELECT c.oid::text || '/%/' || relfilenode FROM pg_class c WHERE c.oid = '"+name+"'::regclass")
+				if got := w.rows("SELECT publication LIKE '% " + id + "%' FROM walbridge.checkpoint"); got != "t" {
+					return errors.New(name + " is not")
+				}
+			}
+			return nil
+		})
+	}
+	r := w.start()
+	w.catchUp(r)
+	noted("message_1", "message_2_even", "inbox_0")
+	w.exec(`CREATE TABLE message_4 PARTITION OF message FOR VALUES FROM ('2026-04-01') TO ('2026-05-01')`,
+		`BEGIN; CREATE TABLE message_5 (LIKE message INCLUDING ALL);
+			ALTER TABLE message ATTACH PARTITION message_5 FOR VALUES FROM ('2026-05-01') TO ('2026-06-01');
+			INSERT INTO message VALUES (50, '2026-05-05', 1, 'of the same transaction'); COMMIT`,
+		`CREATE TABLE message_rest PARTITION OF message DEFAULT`,
+		`CREATE TABLE inbox_2 (id bigint PRIMARY KEY, tenant bigint)`,
+		`INSERT INTO message SELECT n, '2026-04-05', 2, 'new' FROM generate_series(40, 49) n`,
+		`VACUUM FULL message_1`)
+	noted("message_4", "message_5", "message_rest", "message_1")
+	w.catchUp(r)
+	w.want("rows", "SELECT count(*) FROM messages", "14")
+	w.requireEqual()
+
+	const attach = `CREATE TABLE message_6 (LIKE message INCLUDING ALL);
+		INSERT INTO message_6 SELECT n, '2026-06-01', 1, 'brought' FROM generate_series(60, 69) n;
+		ALTER TABLE message ATTACH PARTITION message_6 FOR VALUES FROM ('2026-06-01') TO ('2026-07-01');
+		UPDATE message SET content = 'changed' WHERE id = 61; DELETE FROM message WHERE id = 62`
+	for _, tt := range []struct{ name, sql, says string }{
+		{"AttachedInOneTransaction", "BEGIN; " + attach + "; COMMIT", `partition public.message_6 was attached to "public"."message" with rows`},
+		{"Detached", `ALTER TABLE message DETACH PARTITION message_6; DELETE FROM message_6 WHERE id = 64`, "partition public.message_6 was detached"},
+		{"Attached", `DROP TABLE message_6; ` + attach, "partition public.message_6 was attached"},
+		{"Truncated", `TRUNCATE message_6`, "partition public.message_6 of"},
+		{"Dropped", `DROP TABLE message_4`, "was dropped"},
+	} {
+		w.exec(strings.Split(tt.sql, ";")...) // each in a transaction of its own
+		w.startOver(r.blocked(tt.says))
+		w.catchUp(r)
+		w.requireEqual()
+		if t.Failed() {
+			t.Fatal(tt.name)
+		}
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`ALTER TABLE message DETACH PARTITION message_5`)
+	w.refused("partition public.message_5 was detached")
+	w.exec(`CREATE TABLE message_7 PARTITION OF message FOR VALUES FROM ('2026-07-01') TO ('2026-08-01')`,
+		`INSERT INTO message VALUES (70, '2026-07-05', 1, 'written while the bridge was away')`)
+	w.startOver("walbridge resync --no-wait")
+	r = w.start()
+	w.catchUp(r)
+	noted("message_7")
+	w.requireEqual()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
 	}
 }

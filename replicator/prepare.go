@@ -74,7 +74,14 @@ func (b *bridge) prepare(ctx context.Context, source *pgx.Conn, snk sink.Sink, m
 		return b.firstSlot(ctx, source, snk, m, cp, origin, slot, exists)
 	}
 	if refused == nil {
-		refused = b.stillPublished(ctx, source, m, cp.Origin.Publication)
+		var now string
+		now, refused = b.stillPublished(ctx, source, m, cp.Origin.Publication)
+		if refused == nil && now != cp.Origin.Publication {
+			cp.Origin.Publication = now
+			if err := snk.Store(ctx, cp.Epoch, cp.Origin, cp.LSN); err != nil {
+				return sink.Checkpoint{}, err
+			}
+		}
 	}
 	// What a session has found out may be mended by now, and the stream tells; but
 	// not if somebody has asked to go on in spite of it.
@@ -121,11 +128,12 @@ func publishedOf(m *mapping.Mapping) []TableName {
 
 // stillPublished refuses a publication that has lost a table since the slot was
 // made, for however short a time: what was written there meanwhile is not in the
-// stream. catalogs is Catalogs.ID as it was then.
-func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mapping.Mapping, catalogs string) error {
+// stream. Nor may partitions have brought or taken rows since then, which is what
+// ReadPublished returned; now is what it returns now.
+func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mapping.Mapping, then string) (now string, err error) {
 	pub, err := EnsurePublication(ctx, source, b.Name, publishedOf(m), false)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if len(pub.SQL) > 0 {
 		var missing []string
@@ -133,13 +141,13 @@ func (b *bridge) stillPublished(ctx context.Context, source *pgx.Conn, m *mappin
 			missing = append(missing, t.String())
 		}
 		mend := resyncHint + "; if the bridge's role may not mend the publication, the tables' owner does first: " + strings.Join(pub.SQL, " ")
-		return fault.Wrap(fault.Stop, mend, &OutOfStepError{Reason: fmt.Sprintf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream: %s", b.Name, strings.Join(missing, ", "))})
+		return "", fault.Wrap(fault.Stop, mend, &OutOfStepError{Reason: fmt.Sprintf("publication %s is gone or lacks a table of the mapping, so that changes are missing from the stream: %s", b.Name, strings.Join(missing, ", "))})
 	}
-	if err := CheckUnaltered(ctx, source, b.Name, m, catalogs, b.altered); err != nil {
-		return err
+	if err := CheckUnaltered(ctx, source, b.Name, m, then, b.altered); err != nil {
+		return "", err
 	}
 	b.altered = nil
-	return nil
+	return CheckPartitions(ctx, source, m, then)
 }
 
 // stillFilled refuses a target that lacks a table or a column that the bridge has
@@ -282,11 +290,10 @@ func (b *bridge) firstSlot(ctx context.Context, source *pgx.Conn, snk sink.Sink,
 		return cp, err
 	}
 	// Before the slot is made: whatever alters it from here on is noticed.
-	published, err := ReadCatalogs(ctx, source, b.Name, publishedOf(m))
-	if err != nil {
+	var err error
+	if origin.Publication, err = ReadPublished(ctx, source, b.Name, m); err != nil {
 		return cp, err
 	}
-	origin.Publication = published.ID()
 	point := slot.Confirmed
 	if !b.Manual {
 		if exists {

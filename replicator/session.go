@@ -124,7 +124,7 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	defer func() { _ = str.Close() }()
 	pulse, err := OpenPulse(ctx, PulseConfig{
 		URL: b.SourceURL, Name: b.Name, Interval: b.Heartbeat, InsecureTLS: b.SourceInsecureTLS,
-		Publication: b.Name, Tables: publishedOf(m), Catalogs: cp.Origin.Publication,
+		Publication: b.Name, Tables: publishedOf(m), Catalogs: catalogsOf(cp.Origin.Publication),
 	}, b.Log)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	b.connected = true
 	a.publishCopy()
 	b.Log.Info("streaming from the source", "lsn", cp.LSN.String(), "copying", copies.open)
-	err = b.runAll(ctx, a, func(ctx context.Context) error { return b.watch(ctx, source, m, cp.Origin.Publication) })
+	err = b.runAll(ctx, a, func(ctx context.Context) error { return b.watch(ctx, source, m, cp.Origin.Publication, &a.published) })
 	b.moved = a.cp.LSN > cp.LSN
 	return err
 }

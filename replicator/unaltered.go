@@ -95,11 +95,11 @@ func ReadCatalogs(ctx context.Context, conn *pgx.Conn, name string, tables []Tab
 }
 
 // CheckUnaltered returns a *PublicationAlteredError unless the publication is the
-// one whose Catalogs.ID was taken when the slot was made. what has been altered is
-// for the error, if it is known.
-func CheckUnaltered(ctx context.Context, conn *pgx.Conn, name string, m *mapping.Mapping, catalogs string, what []string) error {
+// one that it was then, which is what ReadPublished returned when the slot was made.
+// what has been altered is for the error, if it is known.
+func CheckUnaltered(ctx context.Context, conn *pgx.Conn, name string, m *mapping.Mapping, then string, what []string) error {
 	now, err := ReadCatalogs(ctx, conn, name, publishedOf(m))
-	if err == nil && now.ID() != catalogs {
+	if err == nil && now.ID() != catalogsOf(then) {
 		err = altered(name, what)
 	}
 	return err

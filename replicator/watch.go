@@ -3,6 +3,7 @@ package replicator
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,7 +24,10 @@ const recheckLimit = 15 * time.Second
 // ends it at the first refusal. What only a new connection can change (the
 // cluster, its timeline, who has made the slot) is looked at when there is one;
 // the publication's history is looked at with each heartbeat, see Pulse.look.
-func (b *bridge) watch(ctx context.Context, source *pgx.Conn, m *mapping.Mapping, catalogs string) error {
+//
+// then is what the checkpoint keeps of the publication; what it is to keep instead,
+// once there are new partitions, is left in adopt for the applier.
+func (b *bridge) watch(ctx context.Context, source *pgx.Conn, m *mapping.Mapping, then string, adopt *atomic.Pointer[string]) error {
 	every := b.Recheck
 	if every <= 0 {
 		every = defaultRecheck
@@ -40,8 +44,11 @@ func (b *bridge) watch(ctx context.Context, source *pgx.Conn, m *mapping.Mapping
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
-		err := b.recheck(ctx, source, m, catalogs)
+		now, err := b.recheck(ctx, source, m, then)
 		switch {
+		case err == nil && now != then:
+			then = now
+			adopt.Store(&now)
 		case err == nil:
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -54,30 +61,30 @@ func (b *bridge) watch(ctx context.Context, source *pgx.Conn, m *mapping.Mapping
 	}
 }
 
-func (b *bridge) recheck(ctx context.Context, source *pgx.Conn, m *mapping.Mapping, catalogs string) error {
+func (b *bridge) recheck(ctx context.Context, source *pgx.Conn, m *mapping.Mapping, then string) (now string, err error) {
 	if err := checkSettings(ctx, source, b.Name); err != nil {
-		return err
+		return "", err
 	}
-	if err := b.stillPublished(ctx, source, m, catalogs); err != nil {
-		return err
+	if now, err = b.stillPublished(ctx, source, m, then); err != nil {
+		return "", err
 	}
 	if err := readable(ctx, source, m); err != nil {
-		return err
+		return "", err
 	}
-	now, dst, err := b.compile(ctx, source)
+	anew, dst, err := b.compile(ctx, source)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := stillFilled(now, dst); err != nil {
-		return err
+	if err := stillFilled(anew, dst); err != nil {
+		return "", err
 	}
-	if now.Schema.Fingerprint != m.Schema.Fingerprint {
+	if anew.Schema.Fingerprint != m.Schema.Fingerprint {
 		// A new session says what that means.
-		return fault.Errorf(fault.Retry, "", "the tables have changed so that the mapping means something else")
+		return "", fault.Errorf(fault.Retry, "", "the tables have changed so that the mapping means something else")
 	}
 	slot, err := ReadSlot(ctx, source, b.Name)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return slot.Usable(source.Config().Database)
+	return now, slot.Usable(source.Config().Database)
 }

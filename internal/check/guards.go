@@ -184,6 +184,9 @@ func historyCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 	}.Check()
 	if err == nil && cp.LSN != 0 {
 		err = replicator.CheckUnaltered(ctx, e.source.conn, e.Name, e.mapping, cp.Origin.Publication, nil)
+		if err == nil {
+			_, err = replicator.CheckPartitions(ctx, e.source.conn, e.mapping, cp.Origin.Publication)
+		}
 	}
 	switch {
 	case err != nil:
