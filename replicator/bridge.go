@@ -75,6 +75,8 @@ type Options struct {
 	// Failover lets the source's standbys keep a copy of the slot, and goes on
 	// from that copy after a promotion. It needs PostgreSQL 17.
 	Failover bool
+	// DecodingBytes as in StreamConfig.
+	DecodingBytes int64
 	// SlotTimeout bounds the wait for open transactions when the slot is made;
 	// 30 s if zero.
 	SlotTimeout time.Duration

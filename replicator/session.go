@@ -151,7 +151,8 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 func (b *bridge) streamConfig() StreamConfig {
 	return StreamConfig{
 		URL: b.SourceURL, Name: b.Name, Slot: b.Name, Publication: b.Name,
-		SliceRows: b.BatchRows, SliceBytes: b.BatchBytes, QueueBytes: b.QueueBytes, InsecureTLS: b.SourceInsecureTLS,
+		DecodingBytes: b.DecodingBytes,
+		SliceRows:     b.BatchRows, SliceBytes: b.BatchBytes, QueueBytes: b.QueueBytes, InsecureTLS: b.SourceInsecureTLS,
 	}
 }
 

@@ -35,6 +35,9 @@ type StreamConfig struct {
 	SliceBytes int
 	// QueueBytes is how much may wait before the receiver stops reading: 16 MiB.
 	QueueBytes int
+	// DecodingBytes is logical_decoding_work_mem of the connection; the server's own
+	// if 0.
+	DecodingBytes int64
 	// InsecureTLS as in pg.Options.
 	InsecureTLS bool
 	// Dial replaces the dialer in tests.
@@ -125,18 +128,22 @@ func OpenStream(ctx context.Context, cfg StreamConfig, log *slog.Logger) (*Strea
 		cfg.QueueBytes = 16 << 20
 	}
 	s := &Stream{cfg: cfg, log: log, queue: newQueue(cfg.QueueBytes), closed: make(chan struct{})}
+	settings := map[string]string{
+		// PostgreSQL 18 reports a missing publication as a warning.
+		"client_min_messages": "warning",
+		"statement_timeout":   "0",
+		// While the queue is full nobody reads. The kernel would take that
+		// for a dead peer, although status is being sent all the time.
+		"tcp_user_timeout": "0",
+	}
+	if cfg.DecodingBytes > 0 {
+		settings["logical_decoding_work_mem"] = strconv.FormatInt(max(cfg.DecodingBytes>>10, 64), 10) // kB, and 64 at least
+	}
 	conn, err := pg.ConnectReplication(ctx, cfg.URL, pg.Options{
 		Application: cfg.Name,
 		InsecureTLS: cfg.InsecureTLS,
-		Settings: map[string]string{
-			// PostgreSQL 18 reports a missing publication as a warning.
-			"client_min_messages": "warning",
-			"statement_timeout":   "0",
-			// While the queue is full nobody reads. The kernel would take that
-			// for a dead peer, although status is being sent all the time.
-			"tcp_user_timeout": "0",
-		},
-		DialFunc: s.dial,
+		Settings:    settings,
+		DialFunc:    s.dial,
 	})
 	if err != nil {
 		return nil, err

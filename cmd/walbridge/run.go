@@ -174,11 +174,12 @@ func (c *runCmd) options(cfg *config.Config, file *mapping.File, state *status.S
 		TargetCatalog: func(ctx context.Context, tables []pg.TableName) (*pg.Catalog, error) {
 			return targetCatalog(ctx, cfg, tables)
 		},
-		Status:    state,
-		Log:       log,
-		Heartbeat: cfg.Source.Heartbeat.Std(),
-		Lease:     cfg.Lease.Std(),
-		Failover:  cfg.Source.Failover,
+		Status:        state,
+		Log:           log,
+		Heartbeat:     cfg.Source.Heartbeat.Std(),
+		Lease:         cfg.Lease.Std(),
+		Failover:      cfg.Source.Failover,
+		DecodingBytes: int64(cfg.Source.DecodingWork),
 		Retention: replicator.Retention{
 			Warning: int64(cfg.Source.WarnRetained), Alarm: int64(cfg.Source.AlarmRetained), Max: int64(cfg.Source.MaxRetained),
 		},

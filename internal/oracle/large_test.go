@@ -21,6 +21,8 @@ type large struct {
 	// statement makes it at the source, in size n; full is the size in the soak.
 	statement func(n int) string
 	n, full   int
+	// env are settings of the bridge.
+	env []string
 	// rows is how many rows that are.
 	rows func(n int) int
 	// bound is what the bridge's resident memory may reach, in MiB.
@@ -46,6 +48,7 @@ var larges = []large{
 	},
 	{
 		name: "savepoints", n: 20_000, full: 1_000_000,
+		env: []string{"WALBRIDGE_SOURCE_DECODING_WORK_MEM=1GiB"},
 		statement: func(n int) string {
 			return fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP
 				BEGIN
@@ -80,7 +83,7 @@ func (l *large) test(t *testing.T) {
 	source, target := pgtest.Start(t, settings...), pgtest.Start(t, settings...)
 	src, dst := source.URL("postgres"), target.URL("postgres")
 	pgtest.Exec(t, src, "CREATE TABLE item (id bigint PRIMARY KEY, tenant bigint, body text)", "ALTER TABLE item ALTER body SET STORAGE EXTERNAL")
-	b := startLarge(t, src, dst)
+	b := startLarge(t, src, dst, l.env...)
 	pgtest.Eventually(t, "the first copy", l.patience(), func() error {
 		return want(t, dst, "SELECT count(*) FROM walbridge.copies WHERE done", "1")
 	})
@@ -97,7 +100,7 @@ func (l *large) test(t *testing.T) {
 		t.Errorf("%s rows are visible before the others", seen)
 	}
 	first := b.kill(t)
-	b = startLarge(t, src, dst)
+	b = startLarge(t, src, dst, l.env...)
 	pgtest.Eventually(t, "all rows", l.patience(), func() error {
 		got := pgtest.QueryValue(t, dst, "SELECT count(*) FROM items")
 		if got != "0" && got != fmt.Sprint(l.rows(l.n)) {
@@ -149,7 +152,7 @@ func want(t *testing.T, url, sql, want string) error {
 
 type largeBridge struct{ *exec.Cmd }
 
-func startLarge(t *testing.T, src, dst string) *largeBridge {
+func startLarge(t *testing.T, src, dst string, env ...string) *largeBridge {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -168,7 +171,7 @@ audit_log: {table: audit_logs}
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, "run")
-	cmd.Env = append(os.Environ(), "WALBRIDGE_CONFIG="+config, "WALBRIDGE_SOURCE_URL="+src, "WALBRIDGE_TARGET_URL="+dst,
+	cmd.Env = append(append(os.Environ(), env...), "WALBRIDGE_CONFIG="+config, "WALBRIDGE_SOURCE_URL="+src, "WALBRIDGE_TARGET_URL="+dst,
 		"WALBRIDGE_LISTEN=off", "WALBRIDGE_SOURCE_HEARTBEAT=1s", "WALBRIDGE_LEASE=2s")
 	var log logBuffer
 	cmd.Stderr = &log
