@@ -47,6 +47,8 @@ var (
 	entriesDesc    = desc("audit_rows_total", "Audit entries written since the first start.")
 	droppedDesc    = desc("dropped_rows_total", "Rows without a tenant that the mapping drops, since the first start.")
 	heldDesc       = desc("held_rows", "Rows that are held now.")
+	tableRowsDesc  = desc("table_rows_total", "Rows written for a source table since the start of the process.", "table")
+	tableHeldDesc  = desc("table_held_rows", "Rows of a source table that are held now.", "table")
 	batchesDesc    = desc("batches_total", "Target transactions since the start of the process.")
 	errorsDesc     = desc("errors_total", "Failed attempts since the start of the process.", "class")
 	copyDoneDesc   = desc("copy_rows_done", "Rows that the first copy has read.", "table")
@@ -62,7 +64,7 @@ var (
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		infoDesc, stateDesc, readyDesc, checkpointDesc, sourceDesc, confirmedDesc, lagBytesDesc, lagSecondsDesc,
-		rowsDesc, entriesDesc, droppedDesc, heldDesc, batchesDesc, errorsDesc, copyDoneDesc, copyTotalDesc,
+		rowsDesc, entriesDesc, droppedDesc, heldDesc, tableRowsDesc, tableHeldDesc, batchesDesc, errorsDesc, copyDoneDesc, copyTotalDesc,
 		retainedDesc, slotLevelDesc, safeDesc, epochDesc, takeoversDesc,
 	} {
 		ch <- d
@@ -103,6 +105,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(droppedDesc, n.Dropped)
 	}
 	gauge(heldDesc, float64(n.Held))
+	for _, t := range n.Tables {
+		counter(tableRowsDesc, t.Rows, t.Name)
+		gauge(tableHeldDesc, float64(t.Held), t.Name)
+	}
 	counter(batchesDesc, n.Batches)
 	// From the start, because rate() doesn't see a counter's first value.
 	errors := map[string]int64{fault.Stop.String(): 0, fault.Retry.String(): 0, fault.Reject.String(): 0}

@@ -28,7 +28,7 @@ func lived(phase status.Phase) *status.State {
 			return
 		}
 		n.State, n.Checkpoint, n.Source, n.Confirmed = status.Streaming, 0x3_16B3748, 0x3_16C3748, 0x3_16B3700
-		n.Rows, n.Entries, n.Held, n.Dropped, n.Batches = 1_234_567, 345_678, 5, 2, 4321
+		n.Epoch, n.Rows, n.Entries, n.Held, n.Dropped, n.Batches = 3, 1_234_567, 345_678, 5, 2, 4321
 		n.Slot = &status.Slot{WALStatus: "reserved", Level: status.LevelOK, Retained: 77 << 20, Safe: &safe}
 		for _, table := range []string{"core_auditlog", "core_provedor", "conversations_inbox", "conversations_contact", "conversations_conversation", "conversations_message"} {
 			n.Copy = append(n.Copy, status.Copy{Table: "public." + table, Done: 1000, Total: 1000, Finished: true})
@@ -199,5 +199,55 @@ func TestPage_Refresh(t *testing.T) {
 	c.eval("refresh()")
 	if got := c.eval("document.getElementById('lost').innerText"); got != "A ponte não responde. O que você vê é o que ela disse por último." {
 		t.Errorf("without an answer the page says %q", got)
+	}
+}
+
+// Tenants are on the page, and never a label of a metric: there may be any number.
+func TestMetrics_NoTenants(t *testing.T) {
+	t.Parallel()
+	h := web.Handler(fullState())
+	if body := get(t, h, "GET", "/").Body.String(); !strings.Contains(body, "tenant-x9") {
+		t.Error("the page lacks the tenant")
+	}
+	if body := get(t, h, "GET", "/metrics").Body.String(); strings.Contains(body, "tenant-x9") {
+		t.Error("the metrics name a tenant")
+	}
+}
+
+// A bridge that hasn't had the lease knows no totals, and doesn't say 0.
+func TestPage_Standby(t *testing.T) {
+	t.Parallel()
+	s := status.New("v1")
+	s.SetState(status.Standby)
+	body := get(t, web.Handler(s), "GET", "/").Body.String()
+	for _, want := range []string{"<dt>Lag</dt><dd>–</dd>", "<dt>Rows applied</dt><dd>–</dd>", "<dt>Held rows</dt><dd>–</dd>"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+}
+
+func TestPage_Language(t *testing.T) {
+	t.Parallel()
+	h := web.Handler(status.New("v1"))
+	for _, tt := range []struct{ path, accept, want string }{
+		{"/", "", "en"},
+		{"/", "de", "en"},
+		{"/", "pt-BR,pt;q=0.9,en;q=0.8", "pt-BR"},
+		{"/", "pt", "pt-BR"},
+		{"/", "pt-PT", "pt-BR"},
+		{"/", "de, en;q=0.5, pt;q=0.4", "en"},
+		{"/?lang=pt", "en", "pt-BR"},
+		{"/?lang=en", "pt-BR", "en"},
+		{"/?lang=x&span=day", "pt", "pt-BR"},
+		{"/?lang=%00%22%3E", "]]]", "en"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", tt.path, nil)
+		r.Header.Set("Accept-Language", tt.accept)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Language"); got != tt.want || !strings.Contains(w.Body.String(), `<html lang="`+tt.want+`">`) {
+			t.Errorf("%s, accepting %q: %s, want %s", tt.path, tt.accept, got, tt.want)
+		}
 	}
 }

@@ -92,6 +92,10 @@ func fullState() *status.State {
 			{Table: "public.empty"},
 		}
 	})
+	s.Update(func(n *status.Snapshot) {
+		n.HeldBy = []status.Held{{Table: "public.contacts", Reason: "tenant", Rows: 3}}
+	})
+	s.Wrote(1, map[string]int64{"public.contacts": 7}, map[string]int64{"tenant-x9": 7})
 	s.Fail(fault.Wrap(fault.Stop, "run <b>this</b>", errors.New("it is <i>broken</i>")))
 	return s
 }
@@ -102,7 +106,8 @@ func TestHandler_Metrics(t *testing.T) {
 	for _, want := range []string{
 		`walbridge_state{state="copying"} 1`, `walbridge_state{state="blocked"} 0`, `walbridge_ready 1`,
 		`walbridge_lag_bytes 5.24288e+06`, `walbridge_lag_seconds 0`, `walbridge_rows_applied_total 10`,
-		`walbridge_audit_rows_total 20`, `walbridge_held_rows 3`, `walbridge_batches_total 4`,
+		`walbridge_audit_rows_total 20`, `walbridge_held_rows 3`,
+		`walbridge_table_rows_total{table="public.contacts"} 7`, `walbridge_table_held_rows{table="public.contacts"} 3`, `walbridge_batches_total 4`,
 		`walbridge_errors_total{class="stop"} 1`, `walbridge_copy_rows_done{table="public.contacts"} 50`,
 		`walbridge_slot_retained_bytes 77`, `walbridge_slot_safe_bytes 1.048576e+06`,
 		`walbridge_checkpoint_lsn_bytes 16`, `walbridge_errors_total{class="retry"} 0`,
