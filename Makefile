@@ -93,8 +93,13 @@ soak-matrix: postgres ## Faults with each pair of PostgreSQL majors as source an
 	done; done
 
 .PHONY: dist
-dist: ## Make programs, Debian packages and checksums in dist/
+dist: ## Make programs, their bills of materials, Debian packages and checksums in dist/, and test them
 	GO='$(GO)' sh deploy/dist.sh '$(VERSION)' '$(COMMIT)'
+	GO='$(GO)' sh deploy/dist-check.sh '$(VERSION)' '$(COMMIT)'
+
+.PHONY: test-dist
+test-dist: dist ## Make all of dist again elsewhere, and see that it is the same
+	GO='$(GO)' sh deploy/dist-again.sh '$(VERSION)' '$(COMMIT)'
 
 .PHONY: clean
 clean: ## Remove what build and dist made

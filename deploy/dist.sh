@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes what is given out, in dist/: static programs, Debian packages, and their
-# checksums. "make dist" runs it.
+# Makes what is given out, in dist/: static programs, what each is made of (CycloneDX),
+# Debian packages, and checksums. "make dist" runs it, and deploy/dist-check.sh after
+# it.
 #
 #   deploy/dist.sh VERSION COMMIT
 #
@@ -12,9 +13,12 @@ command -v dpkg-deb >/dev/null || { echo "dist.sh: no dpkg-deb: apt-get install 
 # A package's version begins with a digit; a describing one has hyphens.
 deb=$(echo "${version#v}" | tr - +)
 case $deb in [0-9]*) ;; *) deb="0~$deb" ;; esac
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 export SOURCE_DATE_EPOCH
 umask 022
+
+# size counts kibibytes by the files' lengths; what du says depends on the file system.
+size() { find "$1" -type f -printf '%s\n' | awk '{ n += int(($1 + 1023) / 1024) } END { print n }'; }
 
 rm -rf dist
 mkdir dist
@@ -23,6 +27,7 @@ trap 'rm -rf "$work"' EXIT
 # What the program says of itself, by one that runs here.
 CGO_ENABLED=0 "${GO:-go}" build -trimpath -buildvcs=false \
 	-ldflags "-s -w -X main.version=$version -X main.commit=$commit" -o "$work/walbridge" ./cmd/walbridge
+"${GO:-go}" build -o "$work/sbom" ./internal/sbom/cmd
 "$work/walbridge" man >dist/walbridge.1
 for shell in bash zsh fish; do
 	"$work/walbridge" completion $shell >dist/walbridge-completion.$shell
@@ -31,8 +36,7 @@ for arch in amd64 arm64; do
 	program=dist/walbridge-linux-$arch
 	CGO_ENABLED=0 GOOS=linux GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false \
 		-ldflags "-s -w -X main.version=$version -X main.commit=$commit" -o "$program" ./cmd/walbridge
-	# What is in it, module by module, with the checksums of go.sum.
-	"${GO:-go}" version -m "$program" | sed "1s|.*|walbridge $version linux/$arch|" >"$program.modules.txt"
+	"$work/sbom" "$program" "$version" >"$program.cdx.json"
 
 	root=$work/$arch
 	mkdir -p "$root/DEBIAN"
@@ -40,6 +44,7 @@ for arch in amd64 arm64; do
 	install -D -m 644 deploy/systemd/walbridge.service "$root/lib/systemd/system/walbridge.service"
 	install -D -m 640 deploy/systemd/walbridge.env "$root/etc/walbridge/walbridge.env"
 	install -D -m 644 LICENSE "$root/usr/share/doc/walbridge/copyright"
+	install -m 644 "$program.cdx.json" "$root/usr/share/doc/walbridge/walbridge.cdx.json"
 	install -m 644 README.md CHANGELOG.md docs/*.md "$root/usr/share/doc/walbridge/"
 	install -D -m 644 -t "$root/usr/share/doc/walbridge/examples" configs/*.yaml
 	share=$root/usr/share
@@ -49,6 +54,7 @@ for arch in amd64 arm64; do
 	install -D -m 644 dist/walbridge.1 "$share/man/man1/walbridge.1"
 	gzip -9n "$share/man/man1/walbridge.1"
 	echo /etc/walbridge/walbridge.env >"$root/DEBIAN/conffiles"
+	installed=$(size "$root")
 	cat >"$root/DEBIAN/control" <<EOF
 Package: walbridge
 Version: $deb
@@ -56,7 +62,7 @@ Architecture: $arch
 Maintainer: walbridge
 Section: database
 Priority: optional
-Installed-Size: $(du -sk "$root/usr" | cut -f1)
+Installed-Size: $installed
 Description: keeps Supabase tables in step with a Django application's PostgreSQL
  Follows the write-ahead log of a Django application's database and keeps tables
  of a Supabase project in step with it: every row tagged with its tenant, every

@@ -12,7 +12,7 @@ const module = "github.com/walbridge/walbridge"
 // that nothing below knows what is above it. A directory stands for what is below
 // it, unless that is named itself.
 var ranks = [][]string{
-	{"configs", "internal/cdc", "internal/fault"},
+	{"configs", "internal/cdc", "internal/fault", "internal/sbom"},
 	{"internal/pg", "internal/pgtest"},
 	{"internal/config", "internal/postgrest", "internal/status"},
 	{"internal/status/web", "sink"},
@@ -22,7 +22,7 @@ var ranks = [][]string{
 	{"internal/check", "internal/propose", "internal/schema", "internal/survey", "internal/teardown", "internal/verify"},
 	{"internal/demo"},
 	{"internal/bench"},
-	{"cmd", "internal/bench/cmd", "internal/compose", "internal/django", "internal/oracle"},
+	{"cmd", "internal/bench/cmd", "internal/compose", "internal/django", "internal/oracle", "internal/sbom/cmd"},
 }
 
 // libraries are the modules that packages may import beside the standard
