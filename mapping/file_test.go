@@ -159,3 +159,11 @@ func TestSplitName(t *testing.T) {
 		}
 	}
 }
+
+// A name that is too long is cut between characters where it is shown.
+func TestCheckName_Cut(t *testing.T) {
+	err := checkName("x" + strings.Repeat("ç", 32))
+	if err == nil || !strings.Contains(err.Error(), `the name "xççççççççç…" has 65 bytes`) {
+		t.Errorf("checkName = %v", err)
+	}
+}

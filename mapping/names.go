@@ -24,7 +24,7 @@ func checkName(name string) error {
 	case strings.ContainsRune(name, 0):
 		return errors.New("a name contains a NUL byte, which no name of PostgreSQL can")
 	case len(name) > maxName:
-		return fmt.Errorf("the name %q has %d bytes, PostgreSQL's names have at most %d", name[:20]+"…", len(name), maxName)
+		return fmt.Errorf("the name %q has %d bytes, PostgreSQL's names have at most %d", strings.ToValidUTF8(name[:20], "")+"…", len(name), maxName)
 	}
 	return nil
 }

@@ -279,10 +279,44 @@ func (w *world) bridgeEverything() {
 	w.takeOver()
 
 	last := w.start(nil)
+	w.forgets(last)
 	pgtest.Exec(w, w.src, "SET session_replication_role = replica; TRUNCATE conversations_message, csat_feedbacks, csat_requests, core_auditlog CASCADE")
 	last.catchUp()
 	w.requireEqual()
 	last.stop()
+}
+
+// forgets has a contact that the application has deleted erased, whose values stand
+// in entries that the bridge's role can't change by itself.
+func (w *world) forgets(r *running) {
+	w.Helper()
+	for _, sql := range []string{
+		`INSERT INTO conversations_contact (id, name, phone, additional_attributes, created_at, updated_at, provedor_id)
+			SELECT 900000, 'MARKER', '1', '{}', now(), now(), min(id) FROM core_provedor`,
+		`UPDATE conversations_contact SET name = 'MARKER again' WHERE id = 900000`,
+		`DELETE FROM conversations_contact WHERE id = 900000`,
+	} {
+		pgtest.Exec(w, w.src, sql)
+		r.catchUp()
+	}
+	owner := w.target.URL("project")
+	table := w.value("SELECT CASE WHEN to_regclass('entries') IS NULL THEN 'audit_logs' ELSE 'entries' END")
+	left := "SELECT count(*) FROM " + table + " WHERE details::text LIKE '%MARKER%'"
+	if w.value(left) == "0" {
+		w.Error("no entry has the name, so that erasing it isn't tested")
+	}
+	id := pgtest.QueryValue(w, owner, `INSERT INTO walbridge.requests (bridge, kind, args)
+		VALUES ('`+name+`', '`+replicator.Forget+`', '{"table": "public.contacts", "key": "900000", "dependents": true}') RETURNING id`)
+	var ended string
+	pgtest.Eventually(w, "the end of the request", patience, func() error {
+		if ended = w.value("SELECT state || ' ' || error FROM walbridge.requests WHERE id = " + id); ended == "new " || ended == "running " {
+			return errors.New(ended)
+		}
+		return nil
+	})
+	if got := w.value(left); ended != "done " || got != "0" {
+		w.Errorf("the request is %q, %s entries have the name still", ended, got)
+	}
 }
 
 // takeOver freezes a bridge behind its proxies, so that another one has to wait

@@ -94,7 +94,7 @@ func PrivateRights(bridge string) (rights []PrivateRight, functions []string) {
 	for _, o := range privateFunctions {
 		functions = append(functions, o.name)
 	}
-	return rights, append(functions, tendName(bridge))
+	return rights, append(functions, tendName(bridge), eraseName(bridge))
 }
 
 // privateGrants are the rights on the private schema.
