@@ -3,6 +3,10 @@ package replicator
 import (
 	"testing"
 	"time"
+
+	"github.com/walbridge/walbridge/internal/request"
+	"github.com/walbridge/walbridge/internal/status"
+	"github.com/walbridge/walbridge/sink"
 )
 
 func TestPace(t *testing.T) {
@@ -23,5 +27,25 @@ func TestPace(t *testing.T) {
 		if rate, left := p.of(tt.done, tt.total, begin.Add(tt.after)); rate != tt.rate || left != tt.left {
 			t.Errorf("after %s: %v rows/s, %v s left, want %v and %v", tt.after, rate, left, tt.rate, tt.left)
 		}
+	}
+}
+
+func TestShowRequest(t *testing.T) {
+	t.Parallel()
+	a := &applier{}
+	if got := a.showRequest(); got != nil {
+		t.Errorf("without a request: %+v", got)
+	}
+	a.task = &task{request: sink.Request{ID: 7, Kind: HeldRetry}}
+	if got := a.showRequest(); *got != (status.Request{ID: 7, Kind: HeldRetry}) || got.Percent() != -1 {
+		t.Errorf("a request without figures: %+v", got)
+	}
+	a.task.request.Kind = request.Resync
+	a.task.resync = &resync{p: resyncProgress{CompareProgress: request.CompareProgress{
+		Table: "public.messages", Step: stepRange, Total: 200, Checked: 50, Written: 3, Gone: 2,
+	}}}
+	want := status.Request{ID: 7, Kind: request.Resync, Table: "public.messages", Step: "rows", Done: 50, Total: 200, Written: 5}
+	if got := a.showRequest(); *got != want || got.Percent() != 25 {
+		t.Errorf("a resync: %+v", got)
 	}
 }

@@ -158,6 +158,15 @@ func TestPage_Chromium(t *testing.T) {
 			}
 		}
 	}
+	// Without scripts it says the same, and is loaded anew by the browser.
+	c.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": true}, nil)
+	c.open(server.URL + "/blocked/en")
+	if text := c.eval("document.body.innerText"); !strings.Contains(text, "A person has to mend") {
+		t.Errorf("without scripts the page says:\n%s", text)
+	}
+	if got := c.eval("document.querySelector('head meta[http-equiv=refresh]').content"); got != "5" {
+		t.Errorf("without scripts the page is loaded anew after %s s", got)
+	}
 	if c.complaints != nil {
 		t.Errorf("the console says:\n%s", strings.Join(c.complaints, "\n"))
 	}
