@@ -55,7 +55,7 @@ func (s *Sink) recomputeByStart(table *sink.Table, ways []reach) string {
 		l := s.lookups(table, func(int) string { return first })
 		columns, _ := newValues(table, l)
 		return fmt.Sprintf("SELECT %s::%s AS start, %s AS via, %s FROM %s%s WHERE %s", first, typ, via, columns,
-			strings.Join(from, ", "), l.joins.String(), strings.Join(where, " AND "))
+			crossed(from...), l.joins.String(), strings.Join(where, " AND "))
 	})
 	var values []string
 	for i := range table.Derived {
@@ -122,8 +122,12 @@ func (s *Sink) differing(table *sink.Table, way reach) string {
 	keys += ", " + keyText(table) + " AS id"
 	return fmt.Sprintf("SELECT %s, %s AS via, %s AS was, %s FROM %s%s WHERE %s", keys, via,
 		textOf(column(table, table.Tenant), table.Columns[table.Tenant].Type), columns,
-		strings.Join(append(from, tableName(table)+" AS t"), ", "), l.joins.String(), strings.Join(where, " AND "))
+		crossed(append(from, tableName(table)+" AS t")...), l.joins.String(), strings.Join(where, " AND "))
 }
+
+// crossed is a FROM list that joins may follow: after a comma they would see only
+// the last table (7.2.1.1: JOIN binds more tightly than the comma).
+func crossed(from ...string) string { return strings.Join(from, " CROSS JOIN ") }
 
 // newValues is "… AS d1, …, … AS lost" for the derived columns, and their bare
 // expressions.
