@@ -72,8 +72,8 @@ func readPartitions(ctx context.Context, conn *pgx.Conn, m *mapping.Mapping) ([]
 		         (pg_catalog.array_agg(i.xmin::text ORDER BY pg_catalog.age(i.xmin)))[1] AS newest,
 		         (pg_catalog.array_agg(i.cmin::text::int8 ORDER BY pg_catalog.age(i.xmin)))[1] AS command
 		  FROM pg_catalog.pg_partition_ancestors(c.oid) AS up
-		  JOIN pg_catalog.pg_partition_tree(pg_catalog.to_regclass(r.name)) AS within ON within.relid = up.relid AND within.level > 0
-		  JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.relid) AS h
+		  JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.relid
+		  WHERE up.relid NOT IN (SELECT above.relid FROM pg_catalog.pg_partition_ancestors(pg_catalog.to_regclass(r.name)) AS above)) AS h
 		ORDER BY 1, 2`, roots)
 	if err != nil {
 		return nil, fmt.Errorf("read the partitions: %w", pg.Safe(err))

@@ -135,6 +135,9 @@ func publicationCheck(ctx context.Context, e *Env) (found []Finding, err error) 
 			found = append(found, f)
 		}
 	}
+	if partitioned && exists && !p.ViaRoot {
+		return found, nil // what it holds can't be told by names
+	}
 	if e.mapping == nil {
 		if !exists {
 			found = append(found, Finding{Severity: Info, What: fmt.Sprintf("there is no publication %s yet", e.Name)})
