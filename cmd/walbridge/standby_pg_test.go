@@ -71,10 +71,10 @@ func (i *instance) await(state string) {
 	}
 }
 
-// metrics returns those of the bridge itself.
-func (i *instance) metrics() string {
+// get returns what the bridge answers at path.
+func (i *instance) get(path string) string {
 	i.t.Helper()
-	res, err := http.Get("http://" + i.listen + "/metrics")
+	res, err := http.Get("http://" + i.listen + path)
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestStandby_TakesOverFromTheKilled(t *testing.T) {
 	p.arrives("100")
 	// Of what the first has counted the standby says nothing, or its takeover would
 	// look like all that work at once.
-	if got := second.metrics(); strings.Contains(got, "\nwalbridge_rows_applied_total") || !strings.Contains(got, "\nwalbridge_takeovers_total 0\n") {
+	if got := second.get("/metrics"); strings.Contains(got, "\nwalbridge_rows_applied_total") || !strings.Contains(got, "\nwalbridge_takeovers_total 0\n") {
 		t.Errorf("as a standby it says %s", got)
 	}
 	first.signal(syscall.SIGKILL)
@@ -147,7 +147,7 @@ func TestStandby_TakesOverFromTheKilled(t *testing.T) {
 	second.await("streaming")
 	t.Logf("took over after %s", time.Since(killed).Round(time.Millisecond))
 	p.arrives("101")
-	if got := second.metrics(); !strings.Contains(got, "\nwalbridge_takeovers_total 1\n") || !strings.Contains(got, "\nwalbridge_lease_epoch ") {
+	if got := second.get("/metrics"); !strings.Contains(got, "\nwalbridge_takeovers_total 1\n") || !strings.Contains(got, "\nwalbridge_lease_epoch ") {
 		t.Errorf("after its takeover it says %s", got)
 	}
 }
