@@ -75,7 +75,8 @@ type Range struct {
 	Limit int
 }
 
-// Part is what of a column goes into a row's hash: its value's text.
+// Part is what of a column goes into a row's hash: its value's text. Only of an
+// observed column may it be less than the value.
 type Part struct {
 	// Column is the position in Table.Columns.
 	Column int

@@ -33,6 +33,32 @@ type Table struct {
 	Parent bool
 }
 
+// Whose is the table with nothing but what says whose a row is and where it is
+// reached from, for rows whose other values don't matter.
+func (t *Table) Whose() *Table {
+	s := &Table{Schema: t.Schema, Name: t.Name}
+	at := map[int]int{}
+	column := func(i int) int {
+		if _, ok := at[i]; !ok {
+			at[i] = len(s.Columns)
+			s.Columns = append(s.Columns, t.Columns[i])
+		}
+		return at[i]
+	}
+	for _, k := range t.Key {
+		s.Key = append(s.Key, column(k))
+	}
+	s.Tenant = column(t.Tenant)
+	for _, d := range t.Derived {
+		n := Derived{Column: column(d.Column)}
+		for _, l := range d.From {
+			n.From = append(n.From, Lookup{Column: column(l.Column), Steps: l.Steps})
+		}
+		s.Derived = append(s.Derived, n)
+	}
+	return s
+}
+
 // Column is a mapped column of a Table.
 type Column struct {
 	Name string

@@ -38,10 +38,20 @@ func openSink(ctx context.Context, cfg *config.Config, log *slog.Logger) (sink.S
 }
 
 func openAPI(ctx context.Context, cfg *config.Config, log *slog.Logger) (*rest.Sink, error) {
+	return rest.Open(ctx, apiOptions(cfg), log)
+}
+
+func apiOptions(cfg *config.Config) rest.Options {
 	v, _ := versions()
-	return rest.Open(ctx, rest.Options{
-		URL: cfg.Supabase.URL, Key: cfg.APIKey, Name: cfg.Name, MaxBody: cfg.Supabase.MaxBody.Bytes(), Version: v,
-	}, log)
+	return rest.Options{URL: cfg.Supabase.URL, Key: cfg.APIKey, Name: cfg.Name, MaxBody: cfg.Supabase.MaxBody.Bytes(), Version: v}
+}
+
+// openReader reads what the bridge has written, the way that the bridge writes it.
+func openReader(ctx context.Context, cfg *config.Config, schema *sink.Schema, log *slog.Logger) (sink.Reader, error) {
+	if cfg.ByAPI() {
+		return rest.OpenReader(ctx, apiOptions(cfg), schema, log)
+	}
+	return postgres.OpenReader(ctx, sinkOptions(cfg), schema, log)
 }
 
 // openTarget opens the target for an operator's command.

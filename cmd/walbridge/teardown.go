@@ -65,6 +65,9 @@ func (c *teardownCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer opts.Source.Close(context.WithoutCancel(ctx))
 	if c.Target {
+		if cfg.ByAPI() {
+			return fault.Wrap(fault.Config, dropByHand, errNeedsDatabase)
+		}
 		if opts.Target, err = connect(ctx, cfg, pg.Target, "walbridge teardown"); err != nil {
 			return err
 		}
@@ -76,6 +79,10 @@ func (c *teardownCmd) Run(ctx context.Context, a *app) error {
 	}
 	return c.carryOut(ctx, a, plan, cfg.Name)
 }
+
+// dropByHand is what teardown would do at a target that it can't reach.
+const dropByHand = "export WALBRIDGE_TARGET_URL=postgres://user:password@host:5432/postgres; or, if no other bridge uses the target, run in the project's SQL editor: " +
+	"DROP FUNCTION public.walbridge(json), public.walbridge_read(json); DROP SCHEMA walbridge CASCADE; NOTIFY pgrst, 'reload schema';"
 
 // carryOut asks and does it. Results go to stdout, talk to stderr.
 func (c *teardownCmd) carryOut(ctx context.Context, a *app, plan *teardown.Plan, name string) error {

@@ -17,7 +17,6 @@ import (
 	"github.com/walbridge/walbridge/internal/verify"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
-	"github.com/walbridge/walbridge/sink/postgres"
 )
 
 type verifyCmd struct {
@@ -177,12 +176,15 @@ func compileMapping(ctx context.Context, cfg *config.Config, file *mapping.File)
 		return nil, err
 	}
 	defer source.Close(context.WithoutCancel(ctx))
-	target, err := connect(ctx, cfg, pg.Target, "walbridge verify")
+	src, err := pg.ReadCatalog(ctx, source, file.SourceTables())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the source's catalog: %w", err)
 	}
-	defer target.Close(context.WithoutCancel(ctx))
-	return verify.Compile(ctx, file, compileOptions(cfg), source, target)
+	dst, err := targetCatalog(ctx, cfg, file.TargetTables())
+	if err != nil {
+		return nil, fmt.Errorf("read the target's catalog: %w", err)
+	}
+	return mapping.Compile(file, src, dst, compileOptions(cfg))
 }
 
 // access opens what is compared.
@@ -192,13 +194,13 @@ func access(cfg *config.Config, m *mapping.Mapping, log *slog.Logger) verify.Acc
 			return connect(ctx, cfg, pg.Source, "walbridge verify")
 		},
 		Target: func(ctx context.Context) (sink.Reader, error) {
-			return postgres.OpenReader(ctx, sinkOptions(cfg), m.Schema, log)
+			return openReader(ctx, cfg, m.Schema, log)
 		},
 	}
 }
 
 func readEntries(ctx context.Context, cfg *config.Config, m *mapping.Mapping, first int64, log *slog.Logger) (*verify.EntriesReport, error) {
-	target, err := postgres.OpenReader(ctx, sinkOptions(cfg), m.Schema, log)
+	target, err := openReader(ctx, cfg, m.Schema, log)
 	if err != nil {
 		return nil, err
 	}

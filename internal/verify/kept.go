@@ -39,7 +39,7 @@ func (w *tableWorker) keys(ctx context.Context, of sink.Listed, each func(keys [
 
 // compareMarked goes through the rows with a deletion mark.
 func (w *tableWorker) compareMarked(ctx context.Context) error {
-	small := shrunk(w.table)
+	small := w.table.Whose()
 	return w.keys(ctx, sink.ListMarks, func(keys []sink.Key) error {
 		rows, paths, err := w.keptRows(ctx, small, keys)
 		if err != nil {
@@ -201,7 +201,7 @@ func (w *tableWorker) compareHeld(ctx context.Context) error {
 	if w.opts.Tenant != "" {
 		return nil // those of a tenant are known from its rows
 	}
-	small := shrunk(w.table)
+	small := w.table.Whose()
 	return w.keys(ctx, sink.ListHeld, func(keys []sink.Key) error {
 		l, err := w.target.Load(ctx, &sink.Query{Rows: map[*sink.Table][]sink.Key{small: keys}})
 		if err != nil {

@@ -292,29 +292,3 @@ func keysOf(list []*suspect) []sink.Key {
 	}
 	return keys
 }
-
-// shrunk is the table with nothing but what says whose a row is and where it is
-// reached from, for rows whose other values have nothing to be compared with.
-func shrunk(t *sink.Table) *sink.Table {
-	s := &sink.Table{Schema: t.Schema, Name: t.Name}
-	at := map[int]int{}
-	column := func(i int) int {
-		if _, ok := at[i]; !ok {
-			at[i] = len(s.Columns)
-			s.Columns = append(s.Columns, t.Columns[i])
-		}
-		return at[i]
-	}
-	for _, k := range t.Key {
-		s.Key = append(s.Key, column(k))
-	}
-	s.Tenant = column(t.Tenant)
-	for _, d := range t.Derived {
-		n := sink.Derived{Column: column(d.Column)}
-		for _, l := range d.From {
-			n.From = append(n.From, sink.Lookup{Column: column(l.Column), Steps: l.Steps})
-		}
-		s.Derived = append(s.Derived, n)
-	}
-	return s
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/walbridge/walbridge/sink"
 )
 
-// reader is a sink.Reader over a connection of its own.
+// reader is a sink.Reader over a connection of its own, or over a session.
 type reader struct{ s *Sink }
 
 var _ sink.Reader = (*reader)(nil)
@@ -35,13 +36,21 @@ func NewReader(conn *pgconn.PgConn, name string, schema *sink.Schema) sink.Reade
 // Close releases the connection.
 func (r *reader) Close(ctx context.Context) error { return r.s.Close(ctx) }
 
+// ReaderOver reads over a session, for which the statements of one Run see the
+// same.
+func ReaderOver(session Session, name string, schema *sink.Schema, log *slog.Logger) sink.Reader {
+	s := Over(session, Options{Name: name}, log)
+	s.schema = schema
+	return &reader{s}
+}
+
 // beginSnapshot begins a transaction whose statements all see the same.
 const beginSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 // query runs statements in one read-only snapshot. What fails leaves the
 // connection fit for the next call.
 func (r *reader) query(ctx context.Context, what string, ops ...op) error {
-	if len(ops) > 1 {
+	if len(ops) > 1 && r.s.session == nil {
 		ops = append(append([]op{{sql: beginSnapshot}}, ops...), op{sql: "COMMIT"})
 	}
 	err := r.s.query(ctx, what, ops...)
@@ -97,47 +106,53 @@ func (r *reader) Load(ctx context.Context, q *sink.Query) (*sink.Loaded, error) 
 
 // Sums digests a range.
 func (r *reader) Sums(ctx context.Context, rg *sink.Range) ([]sink.Sum, error) {
+	if !possible(rg) {
+		return nil, nil
+	}
 	var sums []sink.Sum
 	q := r.rangeSQL(rg)
-	tenant := column(rg.Table, rg.Table.Tenant)
-	err := r.query(ctx, "digest rows", op{
-		sql: fmt.Sprintf("SELECT %s, pg_catalog.count(*), coalesce(pg_catalog.sum(%s), 0) FROM %s AS t WHERE %s GROUP BY 1",
-			tenant, q.hash, tableName(rg.Table), q.where),
-		args: q.args,
-		read: each(func(v [][]byte) error {
-			d := decoder{values: v}
-			sums = append(sums, sink.Sum{Tenant: d.value(), Rows: d.int64(), Hash: d.text()})
-			return d.err
-		}),
+	o, err := r.hashing(rg, q, fmt.Sprintf("SELECT %s, pg_catalog.count(*), coalesce(pg_catalog.sum(", column(rg.Table, rg.Table.Tenant)),
+		fmt.Sprintf("), 0) FROM %s AS t WHERE %s GROUP BY 1", tableName(rg.Table), q.where))
+	if err != nil {
+		return nil, err
+	}
+	o.read = each(func(v [][]byte) error {
+		d := decoder{values: v}
+		sums = append(sums, sink.Sum{Tenant: d.value(), Rows: d.int64(), Hash: d.text()})
+		return d.err
 	})
-	return sums, err
+	return sums, r.query(ctx, "digest rows", o)
 }
 
 // Hashes reads the hashes of a range.
 func (r *reader) Hashes(ctx context.Context, rg *sink.Range) ([]sink.RowHash, error) {
+	if !possible(rg) {
+		return nil, nil
+	}
 	var rows []sink.RowHash
 	q := r.rangeSQL(rg)
 	t := rg.Table
 	n := len(t.Key)
 	key := list(n, ", ", func(i int) string { return column(t, t.Key[i]) })
 	order := list(n, ", ", func(i int) string { return keyOrder(t, i) })
-	err := r.query(ctx, "read hashes", op{
-		sql: fmt.Sprintf("SELECT %s, %s, %s FROM %s AS t WHERE %s ORDER BY %s LIMIT %d",
-			column(t, t.Tenant), q.hash, key, tableName(t), q.where, order, rg.Limit),
-		args: q.args,
-		read: each(func(v [][]byte) error {
-			d := decoder{values: v}
-			row := sink.RowHash{Tenant: d.value(), Hash: d.int64()}
-			parts := make([]string, n)
-			for i := range parts {
-				parts[i] = d.text()
-			}
-			row.Key = sink.EncodeKey(parts...)
-			rows = append(rows, row)
-			return d.err
-		}),
+	limit := q.add(argInt(int64(rg.Limit)), "int8")
+	o, err := r.hashing(rg, q, fmt.Sprintf("SELECT %s, ", column(t, t.Tenant)),
+		fmt.Sprintf(", %s FROM %s AS t WHERE %s ORDER BY %s LIMIT %s", key, tableName(t), q.where, order, limit))
+	if err != nil {
+		return nil, err
+	}
+	o.read = each(func(v [][]byte) error {
+		d := decoder{values: v}
+		row := sink.RowHash{Tenant: d.value(), Hash: d.int64()}
+		parts := make([]string, n)
+		for i := range parts {
+			parts[i] = d.text()
+		}
+		row.Key = sink.EncodeKey(parts...)
+		rows = append(rows, row)
+		return d.err
 	})
-	return rows, err
+	return rows, r.query(ctx, "read hashes", o)
 }
 
 // keyOrder is what the i-th column of the key is ordered by.
@@ -151,8 +166,8 @@ func keyOrder(t *sink.Table, i int) string {
 
 // rangeQuery are the parts of a statement about a range.
 type rangeQuery struct {
-	where, hash string
-	args        [][]byte
+	where string
+	args  [][]byte
 }
 
 func (q *rangeQuery) add(v []byte, cast string) string {
@@ -160,26 +175,71 @@ func (q *rangeQuery) add(v []byte, cast string) string {
 	return "$" + strconv.Itoa(len(q.args)) + "::" + cast
 }
 
+// rangeSQL is the same text for every range of a table, for sessions that know
+// only texts that were made known to them. What a range leaves out are parameters
+// that are null; the planner, which knows them, leaves the conditions out.
 func (r *reader) rangeSQL(rg *sink.Range) *rangeQuery {
 	q := &rangeQuery{}
-	var where []string
-	if rg.After != nil {
-		where = append(where, q.beyond(rg.Table, ">", rg.After))
-	}
-	if rg.Upto != nil {
-		where = append(where, q.beyond(rg.Table, "<=", rg.Upto))
-	}
-	if rg.Tenant != nil {
-		where = append(where, q.tenantIs(rg.Table, *rg.Tenant))
-	}
+	where := []string{q.beyond(rg.Table, ">", rg.After), q.beyond(rg.Table, "<=", rg.Upto), q.tenantIs(rg.Table, rg.Tenant)}
 	if e := r.s.schema.Entries; e != nil && e.Schema == rg.Table.Schema && e.Name == rg.Table.Name {
 		where = append(where, "(t."+pg.Quote(e.Details)+"::jsonb ->> 'by') IS DISTINCT FROM 'walbridge'")
 	}
 	where = append(where, q.unmarked(r.s.name, rg.Table))
 	q.where = strings.Join(where, " AND ")
-	q.hash = `pg_catalog.hashtextextended(ROW(` + list(len(rg.Parts), ", ", func(i int) string { return q.part(rg.Table, &rg.Parts[i]) }) +
-		`)::text COLLATE pg_catalog."C", 0)`
 	return q
+}
+
+// hashing is a statement with a row's hash between before and after.
+func (r *reader) hashing(rg *sink.Range, q *rangeQuery, before, after string) (op, error) {
+	before += "pg_catalog.hashtextextended(ROW("
+	after = `)::text COLLATE pg_catalog."C", 0)` + after
+	var watched []string
+	for _, p := range rg.Parts {
+		for _, v := range p.Values {
+			watched = append(watched, watchedText(&p, v))
+		}
+	}
+	values := "$" + strconv.Itoa(len(q.args)+1)
+	if watched != nil {
+		q.args = append(q.args, textArray(watched))
+	}
+	parts := make([]string, len(rg.Parts))
+	for i := range parts {
+		parts[i] = part(rg.Table, &rg.Parts[i], values)
+	}
+	o := op{args: q.args, pure: true}
+	if r.s.session == nil || len(parts) == 0 {
+		o.sql = before + strings.Join(parts, ", ") + after
+		return o, nil
+	}
+	known := knownParts(rg.Table, values)
+	chosen := make([]int, len(parts))
+	for i := range parts {
+		if chosen[i] = slices.Index(known, parts[i]); chosen[i] < 0 {
+			return o, fmt.Errorf("table %s: no statement hashes column %s like that", rg.Table.FullName(), rg.Table.Columns[rg.Parts[i].Column].Name)
+		}
+	}
+	o.template, o.choose = &Template{Parts: []string{before, after}, Lists: [][]string{known}}, [][]int{chosen}
+	return o, nil
+}
+
+// knownParts are the parts that the rows of a table can be hashed of over a
+// session: the values, and of observed columns whether there is one.
+func knownParts(t *sink.Table, values string) []string {
+	var known []string
+	for i := range t.Columns {
+		known = append(known, part(t, &sink.Part{Column: i}, values))
+		if !t.Columns[i].Observed {
+			continue
+		}
+		known = append(known, part(t, &sink.Part{Column: i, Presence: true}, values))
+		for u := range t.Columns {
+			for _, presence := range []bool{false, true} {
+				known = append(known, part(t, &sink.Part{Column: i, Presence: presence, Unless: u, Values: []string{""}}, values))
+			}
+		}
+	}
+	return known
 }
 
 // unmarked leaves rows with a deletion mark out. Where the table has none, which
@@ -192,37 +252,61 @@ func (q *rangeQuery) unmarked(bridge string, t *sink.Table) string {
 	return fmt.Sprintf(`(NOT (SELECT EXISTS (%s)) OR NOT EXISTS (%[1]s AND d.key = (%s) COLLATE pg_catalog."C" OFFSET 0))`, marks, keyText(t))
 }
 
-// beyond compares the key with a bound.
+// beyond compares the key with a bound, unless that is nil.
 func (q *rangeQuery) beyond(t *sink.Table, op string, bound []string) string {
+	var none string
 	left := list(len(t.Key), ", ", func(i int) string { return keyOrder(t, i) })
 	right := list(len(t.Key), ", ", func(i int) string {
+		var v []byte
+		if bound != nil {
+			v = arg(bound[i])
+		}
+		p := q.add(v, "text")
+		if i == 0 {
+			none = p
+		}
 		switch c := &t.Columns[t.Key[i]]; {
 		case c.Type == typeUUID:
-			return q.add(arg(bound[i]), "uuid")
+			return p + "::uuid"
 		case c.ByValue():
-			return q.add(arg(bound[i]), "int8")
+			return p + "::int8"
 		}
-		return q.add(arg(bound[i]), "text")
+		return p
 	})
-	return "(" + left + ") " + op + " (" + right + ")"
+	return "(" + none + " IS NULL OR (" + left + ") " + op + " (" + right + "))"
 }
 
-func (q *rangeQuery) tenantIs(t *sink.Table, tenant string) string {
+// possible is false of a tenant that no row of the table can have, and that the
+// server would refuse to compare.
+func possible(rg *sink.Range) bool {
+	c := &rg.Table.Columns[rg.Table.Tenant]
+	if rg.Tenant == nil || !c.ByValue() || c.Type == typeUUID {
+		return true
+	}
+	_, err := strconv.ParseInt(*rg.Tenant, 10, 64)
+	return err == nil
+}
+
+func (q *rangeQuery) tenantIs(t *sink.Table, tenant *string) string {
+	var v []byte
+	if tenant != nil {
+		v = arg(*tenant)
+	}
 	c := &t.Columns[t.Tenant]
-	if !c.ByValue() {
-		return textOf(column(t, t.Tenant), c.Type) + " = " + q.add(arg(tenant), "text")
+	p := q.add(v, "text")
+	is := textOf(column(t, t.Tenant), c.Type) + " = " + p
+	switch {
+	case c.Type == typeUUID:
+		is = column(t, t.Tenant) + "::text = " + p
+	case c.ByValue():
+		is = column(t, t.Tenant) + " = " + p + "::int8"
 	}
-	if c.Type != typeUUID {
-		if _, err := strconv.ParseInt(tenant, 10, 64); err != nil {
-			return "false" // no row has it, and the server would refuse to compare
-		}
-		return column(t, t.Tenant) + " = " + q.add(arg(tenant), "int8")
-	}
-	return column(t, t.Tenant) + "::text = " + q.add(arg(tenant), "text")
+	return "(" + p + " IS NULL OR " + is + ")"
 }
 
-// part is what of a column is hashed.
-func (q *rangeQuery) part(t *sink.Table, p *sink.Part) string {
+// part is what of a column is hashed. values are those of all parts' Values, as
+// watchedText writes them.
+func part(t *sink.Table, p *sink.Part, values string) string {
 	expr := column(t, p.Column)
 	if p.Presence {
 		expr += " IS NOT NULL"
@@ -231,9 +315,12 @@ func (q *rangeQuery) part(t *sink.Table, p *sink.Part) string {
 		return expr
 	}
 	watched := textOf(column(t, p.Unless), t.Columns[p.Unless].Type)
-	return fmt.Sprintf(`CASE WHEN (%s) COLLATE pg_catalog."C" = ANY (%s) THEN NULL ELSE %s END`,
-		watched, q.add(textArray(p.Values), "text[]"), expr)
+	return fmt.Sprintf(`CASE WHEN (%s || (%s)) COLLATE pg_catalog."C" = ANY (%s::text[]) THEN NULL ELSE %s END`,
+		pg.QuoteLiteral(watchedText(p, "")), watched, values, expr)
 }
+
+// watchedText is one of a part's Values, and whose it is.
+func watchedText(p *sink.Part, value string) string { return strconv.Itoa(p.Column) + " " + value }
 
 // Keys lists a page of keys.
 func (r *reader) Keys(ctx context.Context, l *sink.Listing) ([]sink.Key, error) {
@@ -251,9 +338,10 @@ func (r *reader) Keys(ctx context.Context, l *sink.Listing) ([]sink.Key, error) 
 		from += " AND x.key > $3"
 		args = append(args, arg(string(*l.After)))
 	}
+	args = append(args, argInt(int64(l.Limit)))
 	var keys []sink.Key
 	err := r.query(ctx, "list keys", op{
-		sql:  fmt.Sprintf("SELECT x.key FROM %s ORDER BY x.key LIMIT %d", from, l.Limit),
+		sql:  fmt.Sprintf("SELECT x.key FROM %s ORDER BY x.key LIMIT $%d::int8", from, len(args)),
 		args: args,
 		read: each(func(v [][]byte) error {
 			keys = append(keys, sink.Key(v[0]))

@@ -159,8 +159,13 @@ func (r *Remains) readLease(ctx context.Context, q querier, name, lock string) e
 	return err
 }
 
-// privateObjects list what the private schema consists of, as DROP takes it.
+// privateObjects list what the private schema consists of, and what goes with it,
+// as DROP takes it.
 var privateObjects = []string{
+	// What sink/rest has in another schema: of no use without its statements.
+	`SELECT 'FUNCTION ' || pg_catalog.string_agg(p.oid::pg_catalog.regprocedure::text, ', ') FROM pg_catalog.pg_proc AS p
+		WHERE p.oid IN (pg_catalog.to_regprocedure('public.walbridge(json)'), pg_catalog.to_regprocedure('public.walbridge_read(json)'))
+			AND pg_catalog.to_regclass('walbridge.statements') IS NOT NULL`,
 	`SELECT 'TABLE ' || pg_catalog.string_agg(c.oid::pg_catalog.regclass::text, ', ') FROM pg_catalog.pg_class AS c
 		WHERE c.relnamespace = 'walbridge'::pg_catalog.regnamespace AND c.relkind = 'r'`,
 	`SELECT 'FUNCTION ' || pg_catalog.string_agg(p.oid::pg_catalog.regprocedure::text, ', ') FROM pg_catalog.pg_proc AS p

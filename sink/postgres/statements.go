@@ -25,6 +25,7 @@ func (s *Sink) Statements(schema *sink.Schema) []*Template {
 		twin.entries = entriesTable(schema, nil)
 	}
 	twin.everything(schema)
+	(&reader{twin}).everything()
 	return r.texts
 }
 
@@ -150,4 +151,34 @@ func (s *Sink) recordTable(ctx context.Context, schema *sink.Schema, table *sink
 	})
 	// Statistics are refreshed when they are due, which they may be at any time.
 	s.recordBatch(ctx, func(t *tx) { t.add(refreshStatistics("")) })
+}
+
+// everything does what a reader can do, beside what a sink does, too.
+func (r *reader) everything() {
+	ctx := context.Background()
+	_, _ = r.Position(ctx)
+	for _, table := range r.s.schema.Tables {
+		rg := &sink.Range{Table: table}
+		_, _ = r.Hashes(ctx, rg)
+		_, _ = r.Sums(ctx, rg)
+		rg.Parts = []sink.Part{{Column: table.Tenant}}
+		_, _ = r.Hashes(ctx, rg)
+		_, _ = r.Sums(ctx, rg)
+		_, _ = r.Load(ctx, &sink.Query{Rows: map[*sink.Table][]sink.Key{table.Whose(): {sink.EncodeKey(make([]string, len(table.Key))...)}}})
+		for _, c := range table.Columns {
+			_, _ = r.Written(ctx, c.Type, nil)
+		}
+		for _, after := range []*sink.Key{nil, new(sink.Key)} {
+			_, _ = r.Keys(ctx, &sink.Listing{Of: sink.ListMarks, Table: table, After: after})
+			_, _ = r.Keys(ctx, &sink.Listing{Of: sink.ListHeld, Table: table, After: after})
+		}
+	}
+	for _, node := range r.s.schema.Nodes {
+		for _, after := range []*sink.Key{nil, new(sink.Key)} {
+			_, _ = r.Keys(ctx, &sink.Listing{Of: sink.ListPaths, Node: node, After: after})
+		}
+	}
+	if r.s.schema.Entries != nil {
+		_, _ = r.Entries(ctx, 1)
+	}
 }

@@ -34,7 +34,7 @@ const (
 	longest = time.Minute
 )
 
-// client sends requests to the function of one project.
+// client sends requests to the functions of one project.
 type client struct {
 	http     *http.Client
 	endpoint string
@@ -67,7 +67,7 @@ func newClient(opts Options) (*client, error) {
 			// The key goes to this host and to no other.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		endpoint: base.JoinPath("rest/v1/rpc/walbridge").String(),
+		endpoint: base.JoinPath("rest/v1/rpc").String() + "/",
 		host:     base.Host,
 		key:      opts.Key,
 		agent:    "walbridge/" + opts.Version,
@@ -75,10 +75,16 @@ func newClient(opts Options) (*client, error) {
 	}, nil
 }
 
-// call sends body and returns the reply's. final marks a request whose effect
+// The functions at the target.
+const (
+	writing = "walbridge"
+	reading = "walbridge_read"
+)
+
+// call sends body to a function and returns the reply's. final marks a request whose effect
 // stays: when no answer comes, nobody knows whether it has any.
-func (c *client) call(ctx context.Context, body []byte, final bool) ([]byte, error) {
-	reply, err := c.attempt(ctx, body, final)
+func (c *client) call(ctx context.Context, function string, body []byte, final bool) ([]byte, error) {
+	reply, err := c.attempt(ctx, function, body, final)
 	if !errors.Is(err, errKey) {
 		return reply, err
 	}
@@ -87,16 +93,16 @@ func (c *client) call(ctx context.Context, body []byte, final bool) ([]byte, err
 		return nil, err
 	}
 	c.now, c.notBefore = key, time.Time{}
-	return c.attempt(ctx, body, final)
+	return c.attempt(ctx, function, body, final)
 }
 
-func (c *client) attempt(ctx context.Context, body []byte, final bool) ([]byte, error) {
+func (c *client) attempt(ctx context.Context, function string, body []byte, final bool) ([]byte, error) {
 	if err := c.wait(ctx); err != nil {
 		return nil, &callError{text: "wait for the API", err: err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint+function, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make a request: %w", err)
 	}
@@ -126,7 +132,7 @@ func (c *client) attempt(ctx context.Context, body []byte, final bool) ([]byte, 
 	if resp.StatusCode == http.StatusOK && json.Valid(reply) {
 		return reply, nil
 	}
-	a := answer{status: resp.StatusCode, retryAfter: retryAfter(resp.Header), body: reply, host: c.host, final: final}
+	a := answer{function: function, status: resp.StatusCode, retryAfter: retryAfter(resp.Header), body: reply, host: c.host, final: final}
 	err = a.err()
 	if a.retryAfter > 0 {
 		c.notBefore = time.Now().Add(a.retryAfter)

@@ -25,6 +25,7 @@ func tooLarge(err error) bool { return errors.Is(err, errLarge) }
 
 // answer is one that is no success.
 type answer struct {
+	function   string
 	status     int
 	retryAfter time.Duration
 	body       []byte
@@ -48,7 +49,7 @@ func (a *answer) err() error {
 	plain := func(err error) error { return &callError{text: said, err: err} }
 	switch body.Code {
 	case "PGRST202":
-		return fault.Wrap(fault.Stop, schemaHint, plain(errors.New("it has no function public.walbridge; if that was made just now, run: NOTIFY pgrst, 'reload schema'")))
+		return fault.Wrap(fault.Stop, schemaHint, plain(errors.New("it has no function public.walbridge"+strings.TrimPrefix(a.function, writing)+"; if that was made just now, run: NOTIFY pgrst, 'reload schema'")))
 	case "PGRST106":
 		return fault.Wrap(fault.Stop, "expose the schema public: Project settings, Data API, Exposed schemas", plain(errors.New("the schema public is not exposed")))
 	case "PGRST303":

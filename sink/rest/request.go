@@ -38,13 +38,22 @@ func (s *session) request(ctx context.Context, mode string, st stage, first *ent
 	b = append(append(b, join(begin)...), `,"ops":`...)
 	b = append(append(b, join(ops)...), '}')
 
-	body, err := s.client.call(ctx, b, mode == commit && first != nil)
+	body, err := s.client.call(ctx, writing, b, mode == commit && first != nil)
 	if err != nil {
 		return nil, err
 	}
+	failed, err := s.answered(body, all)
+	if errors.Is(err, errReply) && failed == nil {
+		err = &callError{text: "read the reply", err: err, unknown: mode == commit && first != nil}
+	}
+	return failed, err
+}
+
+// answered hands the results of a reply out to what was asked.
+func (s *session) answered(body []byte, all []*entry) (*postgres.Statement, error) {
 	r, err := readReply(body)
 	if err != nil {
-		return nil, &callError{text: "read the reply", err: err, unknown: mode == commit && first != nil}
+		return nil, err
 	}
 	if r.Error != nil {
 		return at(all, r.Op), s.failure(r.Error)

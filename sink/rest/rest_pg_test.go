@@ -120,3 +120,27 @@ func TestSink(t *testing.T) {
 		})
 	}
 }
+
+// TestReader goes through the suite of readers.
+func TestReader(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Start(t)
+	sinktest.ExerciseReader(t, func(t *testing.T) (sinktest.Target, func(string, *sink.Schema) sink.Reader) {
+		p := newProject(t, c)
+		target := sinktest.Postgres(t, p.admin, func(name string) sink.Sink {
+			p.prepare(name, &sink.Schema{})
+			return prepared{p.open(name), p, name}
+		})
+		return target, func(name string, schema *sink.Schema) sink.Reader {
+			p.prepare(name, schema)
+			opts := p.opts
+			opts.Name = name
+			r, err := rest.OpenReader(t.Context(), opts, schema, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = r.Close(context.Background()) })
+			return r
+		}
+	})
+}

@@ -129,6 +129,52 @@ EXCEPTION WHEN OTHERS THEN
 END
 $body$`
 
+// readFunction executes what a reader asks. It is STABLE: all that it runs sees
+// the snapshot of the statement which calls it, and it can't change anything
+// (PostgreSQL documentation, xfunc-volatility).
+const readFunction = `CREATE OR REPLACE FUNCTION public.walbridge_read(json) RETURNS json LANGUAGE plpgsql STABLE SECURITY DEFINER
+	SET search_path = '' SET statement_timeout = '50s' SET lock_timeout = '8s'
+	SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex'
+	SET lc_monetary = 'C' SET array_nulls = on SET xmloption = content SET quote_all_identifiers = off
+AS $body$
+DECLARE
+	head text[] := ARRAY(SELECT pg_catalog.json_array_elements_text($1->'head'));
+	n int4 := 0;
+	args text[];
+	st record;
+	sql text;
+	results text[] := '{}';
+	answer text[];
+	r record;
+	code text;
+BEGIN
+	IF head[1] IS DISTINCT FROM '1' THEN
+		RETURN '{"error": {"code": "WB007"}}';
+	END IF;
+	FOR args IN SELECT ARRAY(SELECT pg_catalog.json_array_elements_text(x.e)) FROM pg_catalog.json_array_elements($1->'ops') AS x(e) LOOP
+		n := n + 1;
+		SELECT q.parts, q.lists INTO st FROM walbridge.statements AS q WHERE q.bridge = head[2] AND q.id = args[1];
+		IF NOT FOUND THEN
+			RETURN pg_catalog.json_build_object('op', n, 'error', '{"code": "WB006"}'::json);
+		END IF;
+		sql := st.parts[1];
+		FOR l IN 1 .. coalesce(pg_catalog.array_length(st.lists, 1), 0) LOOP
+			sql := sql || (SELECT pg_catalog.string_agg(st.lists[l][i::int4], ', ')
+				FROM pg_catalog.string_to_table(pg_catalog.split_part(args[2], ';', l), ',') AS i) || st.parts[l + 1];
+		END LOOP;
+		answer := '{}';
+		FOR r IN EXECUTE sql USING args LOOP
+			answer := answer || r::text;
+		END LOOP;
+		results := results || pg_catalog.json_build_object('op', n, 'rows', answer)::text;
+	END LOOP;
+	RETURN ('{"results": [' || pg_catalog.array_to_string(results, ',') || ']}')::json;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE;
+	RETURN pg_catalog.json_build_object('op', n, 'error', pg_catalog.json_build_object('code', code));
+END
+$body$`
+
 // Statements of the session's own.
 const (
 	// keepLease keeps whoever waits for the lease away while a batch is staged.
@@ -163,15 +209,11 @@ func Script(name string, a *postgres.APIScript) []pg.Statement {
 		if len(t.Lists) > 0 {
 			rows := make([]string, len(t.Lists))
 			for i, l := range t.Lists {
-				rows[i] = literals(l)
+				rows[i] = literals(passed(l))
 			}
 			lists = "ARRAY[" + strings.Join(rows, ", ") + "]"
 		}
-		parts := make([]string, len(t.Parts))
-		for i, p := range t.Parts {
-			parts[i] = parameters(p)
-		}
-		values = append(values, fmt.Sprintf("(%s, %s, %s, %s)", pg.QuoteLiteral(name), pg.QuoteLiteral(statementID(t)), literals(parts), lists))
+		values = append(values, fmt.Sprintf("(%s, %s, %s, %s)", pg.QuoteLiteral(name), pg.QuoteLiteral(statementID(t)), literals(passed(t.Parts)), lists))
 	}
 	from := "PUBLIC"
 	for _, role := range a.Outsiders {
@@ -180,11 +222,21 @@ func Script(name string, a *postgres.APIScript) []pg.Statement {
 	list = append(list, pg.Statement{SQL: "INSERT INTO walbridge.statements (bridge, id, parts, lists) VALUES\n" + strings.Join(values, ",\n") +
 		"\nON CONFLICT (bridge, id) DO UPDATE SET parts = excluded.parts, lists = excluded.lists"})
 	list = append(list, about("Nobody else reads them.", "REVOKE ALL ON TABLE walbridge.statements, walbridge.stage FROM "+from)...)
-	return append(list, about("The one function that the API shows. It runs these statements and nothing else, and only for the service's key.",
+	return append(list, about("The two functions that the API shows. They run these statements and nothing else, and only for the service's key; the second only reads.",
 		function,
-		"REVOKE ALL ON FUNCTION public.walbridge(json) FROM "+from,
-		"GRANT EXECUTE ON FUNCTION public.walbridge(json) TO "+ServiceRole,
+		readFunction,
+		"REVOKE ALL ON FUNCTION public.walbridge(json), public.walbridge_read(json) FROM "+from,
+		"GRANT EXECUTE ON FUNCTION public.walbridge(json), public.walbridge_read(json) TO "+ServiceRole,
 		"NOTIFY pgrst, 'reload schema'")...)
+}
+
+// passed are texts with the parameters as the function passes them.
+func passed(texts []string) []string {
+	list := make([]string, len(texts))
+	for i, text := range texts {
+		list[i] = parameters(text)
+	}
+	return list
 }
 
 // literals is an array of texts.

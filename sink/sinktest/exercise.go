@@ -136,7 +136,7 @@ func newWorld(t *testing.T, target Target) *world {
 	text := func(name string) sink.Column { return sink.Column{Name: name, Type: textType} }
 
 	w.contacts = &sink.Table{Schema: "public", Name: "contacts", Key: []int{0}, Tenant: 1,
-		Columns: []sink.Column{number("id"), tenant, text("name"), {Name: "age", Type: int8Type}}}
+		Columns: []sink.Column{number("id"), tenant, text("name"), {Name: "age", Type: int8Type, Observed: true}}}
 	w.conversations = &sink.Table{Schema: "public", Name: "conversations", Key: []int{0}, Tenant: 1,
 		Columns: []sink.Column{number("id"), tenant, number("inbox_id"), number("contact_id"), text("status")},
 		Derived: []sink.Derived{{Column: 1, From: []sink.Lookup{
