@@ -106,6 +106,11 @@ func TestAnew_RestoredTarget(t *testing.T) {
 	w.exec(unseen)
 	r := w.start()
 	w.catchUp(r)
+	// What is confirmed follows what is stored, with a heartbeat.
+	stored := w.rows("SELECT lsn FROM backup.checkpoint")
+	pgtest.Eventually(t, "the slot's going beyond "+stored, patience, func() bool {
+		return pgtest.QueryValue(t, w.src, "SELECT confirmed_flush_lsn > '"+stored+"' FROM pg_replication_slots") == "t"
+	})
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}

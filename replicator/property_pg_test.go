@@ -412,6 +412,7 @@ func (a *application) hold(t *testing.T, on *world) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
+	w.untilIdle()
 	w.exec("SELECT pg_drop_replication_slot('walbridge')")
 	_, w.dst = on.database(t)
 	r = w.start()
