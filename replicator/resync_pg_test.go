@@ -250,3 +250,31 @@ func TestResync_EndsThoughRowsAreAdded(t *testing.T) {
 	}
 	w.requireEqual()
 }
+
+// Path values that somebody has cut short are refused with the way out.
+func TestResync_DamagedPathValues(t *testing.T) {
+	t.Parallel()
+	w := newNioChat(t)
+	w.exec(seed)
+	r := w.start()
+	w.catchUp(r)
+	if err := r.stop(); err != nil { // it has them in memory
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, w.dst, "UPDATE walbridge.path_values SET vals = vals[1:1] WHERE source = 'public.conversations_conversation'")
+	w.exec("UPDATE conversations_conversation SET inbox_id = 6 WHERE id = 10")
+	r = w.start()
+	hint := r.blocked("somebody has edited it")
+	mend, ok := strings.CutPrefix(hint, "at the target: ")
+	if !ok {
+		t.Fatalf("the hint names no statement: %s", hint)
+	}
+	mend, _, _ = strings.Cut(mend, ";")
+	pgtest.Exec(t, w.dst, mend)
+	w.compared(w.ask(request.Resync, "{}"))
+	w.catchUp(r)
+	w.requireEqual()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+}

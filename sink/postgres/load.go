@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -281,10 +282,22 @@ func (s *Sink) loadPaths(paths map[*sink.Node][]sink.Key, l *sink.Loaded) []op {
 				rows = make(map[sink.Key]sink.PathRow)
 				l.Paths[node] = rows
 			}
-			rows[sink.Key(d.text())] = sink.PathRow{Values: d.array(), Gone: d.text() == "t"}
+			key := sink.Key(d.text())
+			row := sink.PathRow{Values: d.array(), Gone: d.text() == "t"}
+			if d.err == nil && len(row.Values) != len(node.Columns) {
+				return damagedPath(node, len(row.Values))
+			}
+			rows[key] = row
 			return d.err
 		}),
 	}}
+}
+
+// damagedPath refuses a row of path values that the bridge hasn't written.
+func damagedPath(node *sink.Node, n int) error {
+	source := pg.QuoteLiteral(node.Name)
+	return fault.Errorf(fault.Stop, fmt.Sprintf("at the target: DELETE FROM walbridge.path_values WHERE source = %s AND cardinality(vals) <> %d; then walbridge resync --no-wait", source, len(node.Columns)),
+		"walbridge.path_values has a row of %s with %d values, and it must have %d: somebody has edited it", node.Name, n, len(node.Columns))
 }
 
 func follow(node *sink.Node, seen map[string]*sink.Node) {
