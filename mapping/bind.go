@@ -31,18 +31,28 @@ func (e *LayoutError) Error() string {
 	return fmt.Sprintf("source table %s, column %s: %s", e.Table, e.Column, e.Reason)
 }
 
+// sourceOf is the source that rel is, under its name or, renamed, another one; nil
+// when the mapping doesn't follow it.
+func (e *Engine) sourceOf(rel *cdc.Relation) (s *Source, renamed bool) {
+	if s := e.sources[rel.Schema+"."+rel.Name]; s != nil {
+		return s, false
+	}
+	s = e.byOID[rel.OID]
+	return s, s != nil
+}
+
 // bind returns the binding of rel, or nil when the mapping doesn't follow it.
 func (e *Engine) bind(rel *cdc.Relation) (*binding, error) {
 	if b, ok := e.bindings[rel]; ok {
 		return b, nil
 	}
-	s := e.sources[rel.Schema+"."+rel.Name]
-	if s == nil {
+	s, renamed := e.sourceOf(rel)
+	if renamed {
 		// Renamed and renamed back, a table looks as before; the rows of between
 		// would be missing if they passed for those of a table that isn't mapped.
-		if s = e.byOID[rel.OID]; s != nil {
-			return nil, &LayoutError{Table: s.FullName(), Reason: fmt.Sprintf("rows of it come under the name %s.%s: it was renamed", rel.Schema, rel.Name)}
-		}
+		return nil, &LayoutError{Table: s.FullName(), Reason: fmt.Sprintf("rows of it come under the name %s.%s: it was renamed", rel.Schema, rel.Name)}
+	}
+	if s == nil {
 		e.bindings[rel] = nil
 		return nil, nil
 	}

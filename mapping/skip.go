@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -62,7 +61,7 @@ func (b *Batch) Skip(ctx context.Context, t *cdc.Transaction, s *Skipped, depth 
 		if rel == nil {
 			continue
 		}
-		if of := cmp.Or(b.e.sources[rel.Schema+"."+rel.Name], b.e.byOID[rel.OID]); of != nil {
+		if of, _ := b.e.sourceOf(rel); of != nil {
 			s.Total.add(of.FullName(), opName(t.Changes[i].Op))
 		}
 	}
