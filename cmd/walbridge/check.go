@@ -23,7 +23,8 @@ func (*checkCmd) Help() string {
 	return `Looks at source, target and mapping, and says what would keep the bridge from working or
 what it would do harm to, each with the SQL or the setting that mends it. It changes
 nothing on either side, and may be run beside a running bridge. The settings are those
-of run. Example:
+of run. Over Supabase's API it asks by the functions that walbridge schema target made,
+and names what isn't visible that way. Example:
 
     export WALBRIDGE_SOURCE_URL=postgres://walbridge:…@db:5432/niochat
     export WALBRIDGE_TARGET_URL=postgres://postgres.ref:…@aws-0-sa-east-1.pooler.supabase.com:5432/postgres
@@ -51,17 +52,19 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	if err := requireReadable(cfg); err != nil {
 		return err
 	}
-	if cfg.ByAPI() {
-		return errNeedsDatabase
-	}
-	report, err := check.Run(ctx, check.Options{
+	opts := check.Options{
 		Name:      cfg.Name,
 		SourceURL: cfg.Source.URL.Reveal(), SourceOptions: cfg.SourceOptions(),
 		TargetURL: cfg.Target.URL.Reveal(), TargetOptions: cfg.TargetOptions(),
 		MappingName: cfg.Mapping.Name, Mapping: cfg.Mapping.Data, Compile: compileOptions(cfg),
 		Manual:   cfg.Prepare == "manual",
 		Warnings: warnings,
-	})
+	}
+	if cfg.ByAPI() {
+		api := apiOptions(cfg)
+		opts.API = &api
+	}
+	report, err := check.Run(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -79,18 +82,23 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// requireReadable lets URLs pass that can be read but lead where they must not:
-// that is a finding, and no reason to leave the other side unchecked.
+// requireReadable lets URLs pass that can be read but lead where they must not, and
+// an address and a key of the API that are of no use: these are findings, and no
+// reason to leave the other side unchecked.
 func requireReadable(cfg *config.Config) error {
 	var refused *pg.RefusedError
-	_, source := cfg.RequireSource()
-	_, target := cfg.RequireTarget()
-	for _, err := range []error{source, target} {
+	_, err := cfg.RequireSource()
+	errs := []error{err}
+	if !cfg.ByAPI() || cfg.Supabase.URL == "" || cfg.Supabase.Key.IsZero() {
+		_, err := cfg.RequireTarget()
+		errs = append(errs, err)
+	}
+	for _, err := range errs {
 		if err != nil && !errors.As(err, &refused) {
 			return err
 		}
 	}
-	if refused != nil {
+	if refused != nil || cfg.ByAPI() {
 		return nil
 	}
 	return cfg.RequireBoth()

@@ -19,8 +19,8 @@ var ranks = [][]string{
 	{"internal/request", "mapping", "sink/postgres", "sink/sinktest"},
 	{"internal/held", "internal/supabase", "replicator/pgoutput"},
 	{"replicator", "sink/rest"},
-	{"internal/check", "internal/propose", "internal/schema", "internal/survey", "internal/teardown", "internal/verify"},
-	{"internal/demo"},
+	{"internal/check", "internal/propose", "internal/survey", "internal/teardown", "internal/verify"},
+	{"internal/demo", "internal/schema"},
 	{"internal/bench"},
 	{"cmd", "internal/bench/cmd", "internal/compose", "internal/django", "internal/oracle", "internal/sbom/cmd"},
 }

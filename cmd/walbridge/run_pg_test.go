@@ -112,6 +112,8 @@ func withAPI(t *testing.T, cluster *pgtest.Cluster, db string, env *testscript.E
 	env.Setenv("LEGACY_KEY", keys.ServiceRole)
 	env.Setenv("ANON_KEY", keys.Anon)
 	env.Setenv("PUBLISHABLE_KEY", keys.Publishable)
+	env.Setenv("EXPIRED_KEY", api.Token(map[string]any{"role": "service_role", "exp": 24 * 60 * 60}))
+	env.Setenv("ENDING_KEY", api.Token(map[string]any{"role": "service_role", "exp": time.Now().Add(24 * time.Hour).Unix()}))
 }
 
 func ready(t *testing.T, address, want string) error {

@@ -1,7 +1,8 @@
 // Package check looks at source, target and mapping before a bridge starts, and
 // says what would keep it from working or what it would do harm to, with what
 // mends each. It changes nothing: its sessions are read-only, and a right is tried
-// by EXPLAIN, which asks for it as the statement would and doesn't run it.
+// by EXPLAIN, which asks for it as the statement would and doesn't run it. Over an
+// API it asks with statements that were made known there, see Statements.
 package check
 
 import (
@@ -72,6 +73,8 @@ const (
 	needTarget
 	needFile    // the mapping file can be read
 	needMapping // and fits the databases
+	// needConnection leaves a check out where the target is reached over an API.
+	needConnection
 )
 
 // Check is one thing to look at. Findings are not failures of the check: an error
@@ -119,7 +122,7 @@ const checkTimeout = 30 * time.Second
 func Run(ctx context.Context, opts Options) (*Report, error) {
 	env := newEnv(opts)
 	defer env.close()
-	return run(ctx, env, checks())
+	return run(ctx, env, checks(opts.API != nil))
 }
 
 func run(ctx context.Context, env *Env, list []Check) (*Report, error) {

@@ -3,9 +3,10 @@ package check
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/walbridge/walbridge/internal/pg"
 )
 
 // offset is how far a clock is ahead of this host's. The answer to when it was
@@ -19,7 +20,7 @@ const tolerance = 2 * time.Second
 func clockCheck(of func(*Env) *side) func(context.Context, *Env) ([]Finding, error) {
 	return func(ctx context.Context, e *Env) ([]Finding, error) {
 		s := of(e)
-		o, err := readClock(ctx, s.conn, e.Now)
+		o, err := readClock(ctx, s.ask, e.Now)
 		if err != nil {
 			return nil, err
 		}
@@ -34,20 +35,27 @@ func clockCheck(of func(*Env) *side) func(context.Context, *Env) ([]Finding, err
 }
 
 // readClock asks a few times and takes the quickest answer.
-func readClock(ctx context.Context, conn *pgx.Conn, now func() time.Time) (best offset, err error) {
+func readClock(ctx context.Context, ask pg.Ask, now func() time.Time) (best offset, err error) {
 	for i := range 3 {
-		var there time.Time
 		start := now()
-		if err := conn.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&there); err != nil {
+		there, err := ask.One(ctx, selectClock)
+		if err != nil {
 			return best, fmt.Errorf("read clock: %w", err)
 		}
 		half := now().Sub(start) / 2
+		micros, err := strconv.ParseInt(there[0], 10, 64)
+		if err != nil {
+			return best, fmt.Errorf("read clock: %w", err)
+		}
 		if i == 0 || half < best.unsure {
-			best = offset{there.Sub(start.Add(half)), half}
+			best = offset{time.UnixMicro(micros).Sub(start.Add(half)), half}
 		}
 	}
 	return best, nil
 }
+
+// selectClock is in microseconds since 1970.
+const selectClock = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8"
 
 // skew compares what is surely the difference with the tolerance.
 func skew(clock, other string, o offset) []Finding {

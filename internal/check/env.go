@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,11 +9,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/replicator"
 	"github.com/walbridge/walbridge/sink"
 	"github.com/walbridge/walbridge/sink/postgres"
+	"github.com/walbridge/walbridge/sink/rest"
 )
 
 // Options say what to look at.
@@ -22,6 +25,8 @@ type Options struct {
 	// Both URLs must be readable; where they lead is a matter of the checks.
 	SourceURL, TargetURL         string
 	SourceOptions, TargetOptions pg.Options
+	// API, unless nil, is how to reach a target that has no TargetURL.
+	API *rest.Options
 	// MappingName and Mapping are the mapping file; Compile alters it.
 	MappingName string
 	Mapping     []byte
@@ -53,11 +58,18 @@ type Env struct {
 
 // side is one of the two databases.
 type side struct {
-	url    string
-	opts   pg.Options
-	conn   *pgx.Conn // nil until it was reached
-	role   string
-	offset *offset // of its clock, nil until it was measured
+	url  string
+	opts pg.Options
+	conn *pgx.Conn // nil until it was reached
+	// role is whom statements run as, login whom the server has let in.
+	role, login string
+	offset      *offset // of its clock, nil until it was measured
+
+	// Over an API there is no URL, and api in place of conn. deaf says why it
+	// answers nothing that check asks.
+	apiOptions *rest.Options
+	api        *rest.Sink
+	deaf       string
 }
 
 // sessionLimits keep a check from waiting for somebody else's lock, and from
@@ -76,11 +88,13 @@ func newEnv(opts Options) *Env {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Env{
+	e := &Env{
 		Options: opts, refused: map[pg.TableName]bool{},
 		source: of(opts.SourceURL, opts.SourceOptions, pg.Source),
 		target: of(opts.TargetURL, opts.TargetOptions, pg.Target),
 	}
+	e.target.apiOptions = opts.API
+	return e
 }
 
 func (e *Env) close() {
@@ -96,6 +110,9 @@ func (e *Env) close() {
 	}
 }
 
+// byAPI reports that the side is reached over an API.
+func (s *side) byAPI() bool { return s.apiOptions != nil }
+
 // connect opens the session.
 func (s *side) connect(ctx context.Context) (err error) {
 	s.conn, err = pg.Connect(ctx, s.url, s.opts)
@@ -105,10 +122,29 @@ func (s *side) connect(ctx context.Context) (err error) {
 // reached reports whether the database answers. A session that an earlier check
 // has lost is opened again; a database that was never reached isn't tried twice.
 func (s *side) reached(ctx context.Context) bool {
+	if s.byAPI() {
+		return s.api != nil && s.deaf == ""
+	}
 	if s.conn == nil {
 		return false
 	}
 	return !s.conn.IsClosed() || s.connect(ctx) == nil
+}
+
+// ask is a pg.Ask.
+func (s *side) ask(ctx context.Context, sql string, args ...string) ([]cdc.Row, error) {
+	if s.byAPI() {
+		return s.api.Rows(ctx, sql, args...)
+	}
+	return pg.AskOver(s.conn)(ctx, sql, args...)
+}
+
+// catalog reads what the side says about tables.
+func (s *side) catalog(ctx context.Context, tables []pg.TableName) (*pg.Catalog, error) {
+	if s.byAPI() {
+		return s.api.Catalog(ctx, tables)
+	}
+	return pg.ReadCatalog(ctx, s.conn, tables)
 }
 
 // lacks says what keeps a check with these needs from being made, or "".
@@ -116,8 +152,10 @@ func (e *Env) lacks(ctx context.Context, needs Need) string {
 	switch {
 	case needs&needSource != 0 && !e.source.reached(ctx):
 		return "the source can't be reached"
+	case needs&needConnection != 0 && e.target.byAPI():
+		return "not visible over the API"
 	case needs&needTarget != 0 && !e.target.reached(ctx):
-		return "the target can't be reached"
+		return cmp.Or(e.target.deaf, "the target can't be reached")
 	case needs&needFile != 0 && e.file == nil:
 		return "the mapping file can't be read"
 	case needs&needMapping == 0 || e.mapping != nil:
@@ -133,6 +171,9 @@ func (e *Env) lacks(ctx context.Context, needs Need) string {
 // openSink connects the sink that the bridge would use. Of it only what reads is
 // called here.
 func (e *Env) openSink(ctx context.Context) (err error) {
+	if e.target.byAPI() {
+		e.sink = e.target.api
+	}
 	if e.sink == nil {
 		e.sink, err = postgres.Open(ctx, postgres.Options{URL: e.TargetURL, Name: e.Name, InsecureTLS: e.target.opts.InsecureTLS}, discard)
 	}
@@ -170,15 +211,6 @@ func try(ctx context.Context, conn *pgx.Conn, sql string) error {
 		return nil
 	}
 	return pg.Safe(err)
-}
-
-// splitNames makes the two arrays that the catalogs are asked with.
-func splitNames(list []pg.TableName) (schemas, names []string) {
-	schemas, names = []string{}, []string{}
-	for _, n := range list {
-		schemas, names = append(schemas, n.Schema), append(names, n.Name)
-	}
-	return schemas, names
 }
 
 // discard takes what the parts that are tried here would log: it is the findings

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/supabase"
 	"github.com/walbridge/walbridge/replicator"
@@ -17,7 +15,7 @@ import (
 // targetSecurityCheck: what row security hides is not updated, and what it
 // refuses stops the bridge.
 func targetSecurityCheck(ctx context.Context, e *Env) (found []Finding, err error) {
-	subject, err := subjectTables(ctx, e.target.conn, e.file.TargetTables())
+	subject, err := subjectTables(ctx, e.target.ask, e.file.TargetTables())
 	if err != nil {
 		return nil, err
 	}
@@ -27,21 +25,26 @@ func targetSecurityCheck(ctx context.Context, e *Env) (found []Finding, err erro
 			Why: "Rows that a policy hides or refuses stop the bridge, and new rows go in more slowly, because COPY is refused.",
 			Fix: "ALTER ROLE " + pg.Quote(e.target.role) + " BYPASSRLS; or use the role that owns the table",
 		}
-		if t.policies == 0 {
+		if e.target.byAPI() {
+			f.Why, f.Fix = "The functions at the target write with its rights, because it owns them. Rows that a policy hides or refuses stop the bridge.", giveFunctions(t.owner)
+		}
+		if !t.hasPolicy {
 			f.Severity = Error
-			f.Why = "It has no policy, so the role reads and writes nothing."
+			f.Why = "It has no policy for the role, which reads and writes nothing."
 		}
 		found = append(found, f)
 	}
 	return found, nil
 }
 
+const selectTriggers = withTargets + `
+	SELECT w.schema, w.name, pg_catalog.string_agg(t.tgname::text, ', ' ORDER BY t.tgname), ''
+	FROM w JOIN pg_catalog.pg_trigger t ON t.tgrelid = w.oid
+	WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') GROUP BY 1, 2 ORDER BY 1, 2`
+
 // triggersCheck: a trigger doesn't know that a change is only being repeated.
 func triggersCheck(ctx context.Context, e *Env) (found []Finding, err error) {
-	rows, err := e.targetRows(ctx, `
-		SELECT w.schema, w.name, pg_catalog.string_agg(t.tgname::text, ', ' ORDER BY t.tgname), ''
-		FROM w JOIN pg_catalog.pg_trigger t ON t.tgrelid = w.oid
-		WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') GROUP BY 1, 2 ORDER BY 1, 2`)
+	rows, err := e.targetRows(ctx, selectTriggers)
 	if err != nil {
 		return nil, fmt.Errorf("read triggers: %w", err)
 	}
@@ -55,17 +58,19 @@ func triggersCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 	return found, nil
 }
 
+const selectForeignKeys = withTargets + `
+	SELECT w.schema, w.name, f.conname::text, 'out ' || CASE
+	  WHEN f.confrelid NOT IN (SELECT oid FROM w WHERE oid IS NOT NULL) THEN 'elsewhere' WHEN f.condeferred THEN 'deferred' ELSE 'immediate' END
+	FROM w JOIN pg_catalog.pg_constraint f ON f.conrelid = w.oid AND f.contype = 'f' AND f.conparentid = 0
+	UNION ALL
+	SELECT w.schema, w.name, f.conname::text || ' of ' || f.conrelid::regclass::text, 'in'
+	FROM w JOIN pg_catalog.pg_constraint f ON f.confrelid = w.oid AND f.contype = 'f' AND f.conparentid = 0
+	WHERE f.conrelid NOT IN (SELECT oid FROM w WHERE oid IS NOT NULL) ORDER BY 1, 2, 3`
+
 // foreignKeysCheck: a child may come before its parent, and a parent may be held
 // while its child isn't.
 func foreignKeysCheck(ctx context.Context, e *Env) (found []Finding, err error) {
-	rows, err := e.targetRows(ctx, `
-		SELECT w.schema, w.name, f.conname::text, 'out ' || CASE
-		  WHEN f.confrelid NOT IN (SELECT oid FROM w WHERE oid IS NOT NULL) THEN 'elsewhere' WHEN f.condeferred THEN 'deferred' ELSE 'immediate' END
-		FROM w JOIN pg_catalog.pg_constraint f ON f.conrelid = w.oid AND f.contype = 'f' AND f.conparentid = 0
-		UNION ALL
-		SELECT w.schema, w.name, f.conname::text || ' of ' || f.conrelid::regclass::text, 'in'
-		FROM w JOIN pg_catalog.pg_constraint f ON f.confrelid = w.oid AND f.contype = 'f' AND f.conparentid = 0
-		WHERE f.conrelid NOT IN (SELECT oid FROM w WHERE oid IS NOT NULL) ORDER BY 1, 2, 3`)
+	rows, err := e.targetRows(ctx, selectForeignKeys)
 	if err != nil {
 		return nil, fmt.Errorf("read foreign keys: %w", err)
 	}
@@ -99,15 +104,17 @@ func foreignKey(r targetRow) Finding {
 	return f
 }
 
+const selectExposed = withTargets + `
+	SELECT w.schema, w.name, pg_catalog.string_agg(r.rolname::text, ' and ' ORDER BY r.rolname), ''
+	FROM w JOIN pg_catalog.pg_class c ON c.oid = w.oid AND NOT c.relrowsecurity
+	JOIN pg_catalog.pg_roles r ON r.rolname IN ('anon', 'authenticated')
+	WHERE pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE')
+	GROUP BY 1, 2 ORDER BY 1, 2`
+
 // exposureCheck: with row security off, whoever has the public key of the API
 // reads all tenants.
 func exposureCheck(ctx context.Context, e *Env) (found []Finding, err error) {
-	rows, err := e.targetRows(ctx, `
-		SELECT w.schema, w.name, pg_catalog.string_agg(r.rolname::text, ' and ' ORDER BY r.rolname), ''
-		FROM w JOIN pg_catalog.pg_class c ON c.oid = w.oid AND NOT c.relrowsecurity
-		JOIN pg_catalog.pg_roles r ON r.rolname IN ('anon', 'authenticated')
-		WHERE pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE')
-		GROUP BY 1, 2 ORDER BY 1, 2`)
+	rows, err := e.targetRows(ctx, selectExposed)
 	if err != nil {
 		return nil, fmt.Errorf("read who may read the tables: %w", err)
 	}
@@ -118,12 +125,13 @@ func exposureCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 			Fix: "ALTER TABLE " + r.table.SQL() + " ENABLE ROW LEVEL SECURITY; with a policy on the tenant",
 		})
 	}
-	return found, nil
+	called, err := callers(ctx, e.target.ask)
+	return append(found, called...), err
 }
 
 // accessCheck: what lets users of the API pass by the policies on the tenant.
 func accessCheck(ctx context.Context, e *Env) (found []Finding, err error) {
-	list, err := supabase.Inspect(ctx, e.target.conn, e.file.TargetTables())
+	list, err := supabase.Inspect(ctx, e.target.ask, e.file.TargetTables())
 	for _, f := range list {
 		if f.Dormant {
 			continue
@@ -143,24 +151,24 @@ type targetRow struct {
 	a, b  string
 }
 
-// targetRows runs a query over w(schema, name, oid), the target tables of the
+// targetRows runs a statement over w(schema, name, oid), the target tables of the
 // mapping; oid is null for one that doesn't exist.
 func (e *Env) targetRows(ctx context.Context, sql string) ([]targetRow, error) {
-	schemas, tables := splitNames(e.file.TargetTables())
-	rows, err := e.target.conn.Query(ctx, `
-		WITH w AS (
-		  SELECT w.schema, w.name, c.oid
-		  FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w(schema, name)
-		  LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
-		  LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name)`+sql, schemas, tables)
-	if err != nil {
-		return nil, err
+	schemas, tables := pg.SplitNames(e.file.TargetTables())
+	rows, err := e.target.ask(ctx, sql, pg.TextArray(schemas), pg.TextArray(tables))
+	list := make([]targetRow, len(rows))
+	for i, r := range rows {
+		list[i] = targetRow{pg.TableName{Schema: r[0].Text, Name: r[1].Text}, r[2].Text, r[3].Text}
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r targetRow, err error) {
-		err = row.Scan(&r.table.Schema, &r.table.Name, &r.a, &r.b)
-		return r, err
-	})
+	return list, err
 }
+
+// withTargets is what statements of targetRows begin with.
+const withTargets = `WITH w AS (
+	SELECT w.schema, w.name, c.oid
+	FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w(schema, name)
+	LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
+	LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name)`
 
 // historyCheck: whether the stream can go on from where the target says that it
 // is.

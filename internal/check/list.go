@@ -2,16 +2,26 @@ package check
 
 // checks lists all checks in the order in which they are made: what one finds out
 // is there for those after it.
-func checks() []Check {
+func checks(api bool) []Check {
 	list := []Check{
 		{"settings", Settings, 0, settingsCheck},
 		{"file", Mapping, 0, fileCheck},
 		{"url", Source, 0, urlCheck(source)},
 		{"connect", Source, 0, connectCheck(source)},
-		{"url", Target, 0, urlCheck(target)},
-		{"connect", Target, 0, connectCheck(target)},
-		{"tables", Mapping, needFile | needSource, mappingCheck},
 	}
+	if api {
+		list = append(list, []Check{
+			{"key", Target, 0, keyCheck},
+			{"connect", Target, 0, apiCheck},
+			{"functions", Target, needTarget, functionsCheck},
+		}...)
+	} else {
+		list = append(list, []Check{
+			{"url", Target, 0, urlCheck(target)},
+			{"connect", Target, 0, connectCheck(target)},
+		}...)
+	}
+	list = append(list, Check{"tables", Mapping, needFile | needSource, mappingCheck})
 	for _, name := range gateChecks {
 		list = append(list, Check{name.check, Source, needSource, gateCheck(name.check, name.why)})
 	}
@@ -34,7 +44,7 @@ func checks() []Check {
 		{"clock", Target, needTarget, clockCheck(target)},
 		{"logging", Target, needTarget, loggingCheck(target)},
 		{"tables", Target, needTarget | needMapping, tablesCheck},
-		{"create", Target, needTarget | needFile, createCheck},
+		{"create", Target, needTarget | needFile | needConnection, createCheck},
 		{"write", Target, needTarget | needFile, writeCheck},
 		{"private", Target, needTarget, privateCheck},
 		{"row_security", Target, needTarget | needFile, targetSecurityCheck},
@@ -42,6 +52,7 @@ func checks() []Check {
 		{"foreign_keys", Target, needTarget | needFile, foreignKeysCheck},
 		{"exposure", Target, needTarget | needFile, exposureCheck},
 		{"access", Target, needTarget | needFile, accessCheck},
+		{"realtime", Target, needTarget | needMapping, realtimeCheck},
 		{"history", Target, needSource | needTarget | needMapping, historyCheck},
 	}...)
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,11 +24,11 @@ func mappingCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 	}
 	var dst *pg.Catalog
 	if e.target.reached(ctx) {
-		if dst, err = pg.ReadCatalog(ctx, e.target.conn, e.file.TargetTables()); err != nil {
+		if dst, err = e.target.catalog(ctx, e.file.TargetTables()); err != nil {
 			return nil, fmt.Errorf("read the target's catalog: %w", err)
 		}
 	} else {
-		found = append(found, Finding{Severity: Info, What: "the mapping was compared with the source alone, because the target can't be reached"})
+		found = append(found, Finding{Severity: Info, What: "the mapping was compared with the source alone, because " + cmp.Or(e.target.deaf, "the target can't be reached")})
 	}
 	m, err := mapping.Compile(e.file, src, dst, e.Compile)
 	if err != nil {

@@ -41,14 +41,24 @@ func connectCheck(of func(*Env) *side) func(context.Context, *Env) ([]Finding, e
 		if err := s.connect(ctx); err != nil {
 			return nil, err
 		}
-		var version string
-		err = s.conn.QueryRow(ctx, "SELECT current_setting('server_version'), current_user::text").Scan(&version, &s.role)
+		server, err := s.identify(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("read version: %w", pg.Safe(err))
+			return nil, err
 		}
-		return []Finding{{Severity: Info, What: fmt.Sprintf("PostgreSQL %s, database %s at %s, as %s (%s)",
-			version, end.Database, end.Address(), s.role, end.TLS)}}, nil
+		return []Finding{{Severity: Info, What: fmt.Sprintf("%s at %s, as %s (%s)", server, end.Address(), s.role, end.TLS)}}, nil
 	}
+}
+
+const selectIdentity = "SELECT current_setting('server_version'), current_database()::text, current_user::text, session_user::text"
+
+// identify finds out whom statements run as, and describes the server.
+func (s *side) identify(ctx context.Context) (string, error) {
+	is, err := pg.Ask(s.ask).One(ctx, selectIdentity)
+	if err != nil {
+		return "", fmt.Errorf("read version: %w", pg.Safe(err))
+	}
+	s.role, s.login = is[2], is[3]
+	return fmt.Sprintf("PostgreSQL %s, database %s", is[0], is[1]), nil
 }
 
 // streamCheck opens a replication connection as the bridge would. Poolers, and
@@ -78,27 +88,32 @@ func streamCheck(ctx context.Context, e *Env) ([]Finding, error) {
 	return nil, nil
 }
 
+const selectStandby = "SELECT pg_catalog.pg_is_in_recovery()"
+
 // standbyCheck: a standby takes no writes. The source's is among gateChecks.
 func standbyCheck(ctx context.Context, e *Env) (found []Finding, err error) {
-	var standby bool
-	if err := e.target.conn.QueryRow(ctx, "SELECT pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+	standby, err := pg.Ask(e.target.ask).One(ctx, selectStandby)
+	if err != nil {
 		return nil, fmt.Errorf("look whether it is a standby: %w", err)
 	}
-	if standby {
+	if standby[0] == "t" {
 		found = append(found, Finding{Severity: Error, What: "the target is a standby", Why: "A standby takes no writes.",
 			Fix: "give the URL of the primary"})
 	}
 	return found, nil
 }
 
+const selectEncoding = "SELECT pg_catalog.current_setting('server_encoding')"
+
 // encodingCheck: values travel as UTF-8, whatever the databases store.
 func encodingCheck(of func(*Env) *side) func(context.Context, *Env) ([]Finding, error) {
 	return func(ctx context.Context, e *Env) ([]Finding, error) {
 		s := of(e)
-		var encoding string
-		if err := s.conn.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_encoding')").Scan(&encoding); err != nil {
+		is, err := pg.Ask(s.ask).One(ctx, selectEncoding)
+		if err != nil {
 			return nil, fmt.Errorf("read encoding: %w", err)
 		}
+		encoding := is[0]
 		f := Finding{Severity: Warning, What: "the database's encoding is " + encoding}
 		switch {
 		case encoding == "UTF8":

@@ -34,7 +34,7 @@ func identityCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 // sourceSecurityCheck: what row security hides is missing in the first copy,
 // while the stream, which it doesn't concern, has it.
 func sourceSecurityCheck(ctx context.Context, e *Env) (found []Finding, err error) {
-	subject, err := subjectTables(ctx, e.source.conn, e.sourceTables())
+	subject, err := subjectTables(ctx, e.source.ask, e.sourceTables())
 	if err != nil {
 		return nil, err
 	}
@@ -51,32 +51,32 @@ func sourceSecurityCheck(ctx context.Context, e *Env) (found []Finding, err erro
 
 // subject is a table whose row security binds the role.
 type subject struct {
-	name     pg.TableName
-	policies int
+	name      pg.TableName
+	owner     string
+	hasPolicy bool
 }
 
 // subjectTables asks the server, which knows of owners, superusers, BYPASSRLS and
 // FORCE ROW LEVEL SECURITY.
-func subjectTables(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) ([]subject, error) {
-	schemas, names := splitNames(tables)
-	rows, err := conn.Query(ctx, `
-		SELECT n.nspname::text, c.relname::text, (SELECT count(*) FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid)
-		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w(schema, name)
-		JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
-		JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')
-		WHERE pg_catalog.row_security_active(c.oid) ORDER BY 1, 2`, schemas, names)
+func subjectTables(ctx context.Context, ask pg.Ask, tables []pg.TableName) ([]subject, error) {
+	schemas, names := pg.SplitNames(tables)
+	rows, err := ask(ctx, selectSubject, pg.TextArray(schemas), pg.TextArray(names))
 	if err != nil {
 		return nil, fmt.Errorf("read row security: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s subject, err error) {
-		err = row.Scan(&s.name.Schema, &s.name.Name, &s.policies)
-		return s, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read row security: %w", err)
+	list := make([]subject, len(rows))
+	for i, r := range rows {
+		list[i] = subject{name: pg.TableName{Schema: r[0].Text, Name: r[1].Text}, owner: r[2].Text, hasPolicy: r[3].Text == "t"}
 	}
 	return list, nil
 }
+
+const selectSubject = `SELECT n.nspname::text, c.relname::text, pg_catalog.pg_get_userbyid(c.relowner)::text,
+		EXISTS (SELECT FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) AS r WHERE p.polrelid = c.oid AND (r = 0 OR pg_catalog.pg_has_role(r, 'USAGE')))
+	FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w(schema, name)
+	JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
+	JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')
+	WHERE pg_catalog.row_security_active(c.oid) ORDER BY 1, 2`
 
 // selectCheck tries the statements of the first copy.
 func selectCheck(ctx context.Context, e *Env) (found []Finding, err error) {
@@ -204,7 +204,7 @@ func (e *Env) unpublished(sql string, exists, able bool) Finding {
 
 // mayPublish reports whether the role may make a publication of tables.
 func mayPublish(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) (able bool, err error) {
-	schemas, names := splitNames(tables)
+	schemas, names := pg.SplitNames(tables)
 	err = conn.QueryRow(ctx, `
 		SELECT pg_catalog.has_database_privilege(current_database(), 'CREATE') AND coalesce(bool_and(pg_catalog.pg_has_role(c.relowner, 'USAGE')), true)
 		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w(schema, name)

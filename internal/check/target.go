@@ -12,6 +12,7 @@ import (
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/sink"
 	"github.com/walbridge/walbridge/sink/postgres"
+	"github.com/walbridge/walbridge/sink/rest"
 )
 
 // tablesCheck asks the sink what it would make, and what it can't write to.
@@ -35,7 +36,10 @@ func tablesCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 		return found, nil
 	}
 	f := Finding{Severity: Info, What: "not there yet: " + e.summary(), Why: "run makes it."}
-	if e.Manual {
+	switch {
+	case e.target.byAPI():
+		f.Severity, f.Why, f.Fix = Error, "Over the API, run makes nothing.", rest.SchemaHint
+	case e.Manual:
 		f.Severity, f.Why, f.Fix = Warning, "With --prepare=manual, run doesn't.", "walbridge run --prepare=manual prints the SQL and stops"
 	}
 	return append(found, f), nil
@@ -139,7 +143,7 @@ type tableRight struct {
 }
 
 func (e *Env) tableRights(ctx context.Context) (list []tableRight, err error) {
-	schemas, tables := splitNames(e.file.TargetTables())
+	schemas, tables := pg.SplitNames(e.file.TargetTables())
 	rows, err := e.target.conn.Query(ctx, `
 		SELECT w.schema, w.name, c.oid IS NOT NULL, pg_catalog.has_schema_privilege(n.oid, 'CREATE'), coalesce(pg_catalog.pg_has_role(c.relowner, 'USAGE'), false)
 		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w(schema, name)
@@ -162,6 +166,9 @@ func (e *Env) tableRights(ctx context.Context) (list []tableRight, err error) {
 
 // writeCheck tries the kinds of statements that the bridge writes with.
 func writeCheck(ctx context.Context, e *Env) (found []Finding, err error) {
+	if e.target.byAPI() {
+		return apiWriteCheck(ctx, e)
+	}
 	columns, err := e.written(ctx)
 	if err != nil {
 		return nil, err
@@ -204,7 +211,7 @@ func writeCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 
 // written returns the columns that the bridge writes of the tables that exist.
 func (e *Env) written(ctx context.Context) (map[pg.TableName][]string, error) {
-	catalog, err := pg.ReadCatalog(ctx, e.target.conn, e.file.TargetTables())
+	catalog, err := e.target.catalog(ctx, e.file.TargetTables())
 	if err != nil {
 		return nil, err
 	}
@@ -245,30 +252,13 @@ func privateCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 	for _, r := range needed {
 		tables, rights = append(tables, r.Table), append(rights, r.Right)
 	}
-	rows, err := e.target.conn.Query(ctx, `
-		WITH need AS (SELECT t, r FROM unnest($1::text[], $2::text[]) AS n(t, r))
-		SELECT 'the schema walbridge' FROM pg_catalog.pg_namespace n WHERE n.nspname = 'walbridge' AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-		UNION ALL
-		SELECT 'table walbridge.' || c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'walbridge' AND c.relkind = 'r' AND EXISTS (
-		  SELECT FROM (SELECT r FROM need WHERE t = c.relname
-		    UNION ALL SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r WHERE NOT EXISTS (SELECT FROM need WHERE t = c.relname)) AS d(r)
-		  WHERE NOT pg_catalog.has_table_privilege(c.oid, d.r))
-		UNION ALL
-		SELECT 'function walbridge.' || p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-		WHERE n.nspname = 'walbridge' AND p.proname = ANY ($3::text[]) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')`,
-		tables, rights, functions)
+	rows, err := e.target.ask(ctx, selectPrivate, pg.TextArray(tables), pg.TextArray(rights), pg.TextArray(functions))
 	if err != nil {
 		return nil, fmt.Errorf("read rights on the private schema: %w", err)
 	}
-	defer rows.Close()
 	var lacking []string
-	for rows.Next() {
-		var what string
-		if err := rows.Scan(&what); err != nil {
-			return nil, fmt.Errorf("read rights on the private schema: %w", err)
-		}
-		lacking = append(lacking, what)
+	for _, r := range rows {
+		lacking = append(lacking, r[0].Text)
 	}
 	if len(lacking) > 0 {
 		role := pg.Quote(e.target.role)
@@ -278,5 +268,17 @@ func privateCheck(ctx context.Context, e *Env) (found []Finding, err error) {
 			Fix: fmt.Sprintf("GRANT USAGE ON SCHEMA walbridge TO %s; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA walbridge TO %[1]s; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA walbridge TO %[1]s; or no more than it needs: walbridge schema target --apply --role %[1]s", role),
 		})
 	}
-	return found, rows.Err()
+	return found, nil
 }
+
+const selectPrivate = `WITH need AS (SELECT t, r FROM unnest($1::text[], $2::text[]) AS n(t, r))
+	SELECT 'the schema walbridge' FROM pg_catalog.pg_namespace n WHERE n.nspname = 'walbridge' AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+	UNION ALL
+	SELECT 'table walbridge.' || c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE n.nspname = 'walbridge' AND c.relkind = 'r' AND EXISTS (
+	  SELECT FROM (SELECT r FROM need WHERE t = c.relname
+	    UNION ALL SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r WHERE NOT EXISTS (SELECT FROM need WHERE t = c.relname)) AS d(r)
+	  WHERE NOT pg_catalog.has_table_privilege(c.oid, d.r))
+	UNION ALL
+	SELECT 'function walbridge.' || p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+	WHERE n.nspname = 'walbridge' AND p.proname = ANY ($3::text[]) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')`

@@ -87,6 +87,22 @@ func CheckAPIKey(key string) error {
 	return nil
 }
 
+// KeyKind says which of the two kinds a key is of.
+func KeyKind(key string) string {
+	if strings.HasPrefix(key, "sb_secret_") {
+		return "a secret key (sb_secret_…)"
+	}
+	return "the legacy service_role key"
+}
+
+// KeyExpiry is when a legacy key ends, zero where it doesn't.
+func KeyExpiry(key string) time.Time {
+	if c, ok := readToken(key); ok && c.Exp != 0 {
+		return time.Unix(c.Exp, 0)
+	}
+	return time.Time{}
+}
+
 // claims are those of a legacy key.
 type claims struct {
 	Role string `json:"role"`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -79,9 +80,9 @@ func Statements() []string { return []string{listRows, countRows} }
 func (f *Filter) args(bridge string) []string {
 	keys := make([]string, len(f.Keys))
 	for i, k := range f.Keys {
-		keys[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(k)) + `"`
+		keys[i] = string(k)
 	}
-	return []string{bridge, f.FullTable(), string(f.Reason), "{" + strings.Join(keys, ",") + "}"}
+	return []string{bridge, f.FullTable(), string(f.Reason), pg.TextArray(keys)}
 }
 
 // Read lists held rows of a bridge, at most limit.

@@ -24,6 +24,12 @@ const (
 	TooLarge
 	// Paused is what the gateway says for a project that sleeps.
 	Paused
+	// NotFound is what answers where there is no project, or no API.
+	NotFound
+	// Expired is what PostgREST says of a token that has ended.
+	Expired
+	// Canceled is a statement that took longer than it may.
+	Canceled
 	// Truncated answers with the first half of the body.
 	Truncated
 	// Slow answers with the headers at once and with the body after Fault.Wait.
@@ -81,6 +87,12 @@ func (f Fault) before() *response {
 		return tooLarge()
 	case Paused:
 		return respond(540, "application/json", []byte(`{"message":"Project paused"}`))
+	case NotFound:
+		return respond(http.StatusNotFound, "text/html", []byte("<html><body><h1>404 Not Found</h1></body></html>"))
+	case Expired:
+		return problem(http.StatusUnauthorized, "PGRST303", "JWT expired")
+	case Canceled:
+		return problem(http.StatusInternalServerError, "57014", "canceling statement due to statement timeout")
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/pg"
 )
 
 // Target runs the statements of this package, and of others that read the private
@@ -34,24 +35,7 @@ func (t *connTarget) Rows(ctx context.Context, sql string, args ...string) ([]cd
 		}
 		t.conn = conn
 	}
-	all := []any{pgx.QueryResultFormats{pgx.TextFormatCode}}
-	for _, a := range args {
-		all = append(all, a)
-	}
-	rows, err := t.conn.Query(ctx, sql, all...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (cdc.Row, error) {
-		values := r.RawValues()
-		row := make(cdc.Row, len(values))
-		for i, v := range values {
-			if v != nil {
-				row[i] = cdc.TextValue(string(v))
-			}
-		}
-		return row, nil
-	})
+	return pg.AskOver(t.conn)(ctx, sql, args...)
 }
 
 func (t *connTarget) Close(ctx context.Context) error { return t.conn.Close(ctx) }

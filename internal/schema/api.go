@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/walbridge/walbridge/internal/check"
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/supabase"
 	"github.com/walbridge/walbridge/sink/postgres"
@@ -24,7 +25,7 @@ func API(ctx context.Context, source, target *pgx.Conn, opts postgres.Options, o
 	}
 	s := &Script{Side: pg.Target, Role: rest.ServiceRole, Database: "postgres", Closing: []string{aboutOwner}}
 	if target == nil {
-		s.Statements = rest.Script(o.Name, postgres.BlindAPIScript(o.Name, m.Schema))
+		s.Statements = rest.Script(o.Name, postgres.BlindAPIScript(o.Name, m.Schema), check.Statements()...)
 		s.Notes = []string{"Nobody has looked at the target for this. Tables that are there keep their columns, their rights and their\nrow security. The SQL for the API's users (policies, views, Realtime) comes with a database connection:\nwalbridge schema target --admin-url-file FILE"}
 		return s, nil
 	}
@@ -37,7 +38,7 @@ func API(ctx context.Context, source, target *pgx.Conn, opts postgres.Options, o
 	if err != nil {
 		return nil, err
 	}
-	s.Statements = append(rest.Script(o.Name, a), readers.Statements...)
+	s.Statements = append(rest.Script(o.Name, a, check.Statements()...), readers.Statements...)
 	s.Notes = readers.Notes
 	return s, nil
 }

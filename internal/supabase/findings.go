@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/walbridge/walbridge/internal/pg"
 )
 
@@ -27,10 +25,10 @@ type Finding struct {
 // Inspect looks for policies, rights and views that let the roles of Supabase's API
 // pass by the policies of this package. Permissive policies add up, so one old one
 // is enough.
-func Inspect(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) ([]Finding, error) {
+func Inspect(ctx context.Context, ask pg.Ask, tables []pg.TableName) ([]Finding, error) {
 	var list []Finding
-	for _, inspect := range []func(context.Context, *pgx.Conn, []pg.TableName) ([]Finding, error){policies, rights, otherViews} {
-		found, err := inspect(ctx, conn, tables)
+	for _, inspect := range []func(context.Context, pg.Ask, []pg.TableName) ([]Finding, error){policies, rights, otherViews} {
+		found, err := inspect(ctx, ask, tables)
 		if err != nil {
 			return nil, fmt.Errorf("inspect who reads the target's tables: %w", pg.Safe(err))
 		}
@@ -38,6 +36,9 @@ func Inspect(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) ([]Find
 	}
 	return list, nil
 }
+
+// Statements are those that Inspect asks.
+func Statements() []string { return []string{selectPolicies, selectRights, selectViews} }
 
 // wanted is a CTE w(schema, name, oid) of the tables that exist, and api(oid, name)
 // of the roles that its users have.
@@ -53,29 +54,29 @@ type found struct {
 	texts [4]string
 }
 
-func query(ctx context.Context, conn *pgx.Conn, sql string, tables []pg.TableName) ([]found, error) {
-	var schemas, names []string
-	for _, t := range tables {
-		schemas, names = append(schemas, t.Schema), append(names, t.Name)
+func query(ctx context.Context, ask pg.Ask, sql string, tables []pg.TableName) ([]found, error) {
+	schemas, names := pg.SplitNames(tables)
+	rows, err := ask(ctx, sql, pg.TextArray(schemas), pg.TextArray(names))
+	list := make([]found, len(rows))
+	for i, r := range rows {
+		list[i].table = pg.TableName{Schema: r[0].Text, Name: r[1].Text}
+		for n := range list[i].texts {
+			list[i].texts[n] = r[2+n].Text
+		}
 	}
-	rows, err := conn.Query(ctx, wanted+sql, schemas, names)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (f found, err error) {
-		err = row.Scan(&f.table.Schema, &f.table.Name, &f.texts[0], &f.texts[1], &f.texts[2], &f.texts[3])
-		return f, err
-	})
+	return list, err
 }
 
-func policies(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) (list []Finding, err error) {
-	rows, err := query(ctx, conn, `
+const selectPolicies = wanted + `
 		SELECT w.schema, w.name, p.polname::text, p.polcmd::text,
 			pg_catalog.pg_get_expr(CASE p.polcmd WHEN 'a' THEN p.polwithcheck ELSE p.polqual END, p.polrelid),
 			EXISTS (SELECT FROM api WHERE pg_catalog.has_table_privilege(api.oid, w.oid, 'SELECT, INSERT, UPDATE, DELETE'))::text
 		FROM w JOIN pg_catalog.pg_policy AS p ON p.polrelid = w.oid
 		WHERE p.polpermissive AND EXISTS (SELECT FROM api, unnest(p.polroles) AS r(oid) WHERE r.oid = 0 OR pg_catalog.pg_has_role(api.oid, r.oid, 'USAGE'))
-		ORDER BY 1, 2, 3`, tables)
+		ORDER BY 1, 2, 3`
+
+func policies(ctx context.Context, ask pg.Ask, tables []pg.TableName) (list []Finding, err error) {
+	rows, err := query(ctx, ask, selectPolicies, tables)
 	for _, r := range rows {
 		name, expr := r.texts[0], r.texts[2]
 		// One that goes by the claim as ours do is as good as ours.
@@ -117,13 +118,15 @@ func judge(expr string) (why string, leak bool) {
 	return add + "This one looks at the token; only its author can tell whether it lets through what it should.", false
 }
 
-// rights finds what the API's users may do beside reading. Row security doesn't
-// keep anybody from a TRUNCATE.
-func rights(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) (list []Finding, err error) {
-	rows, err := query(ctx, conn, `
+const selectRights = wanted + `
 		SELECT w.schema, w.name, pg_catalog.string_agg(DISTINCT api.name::text, ' and '), pg_catalog.string_agg(DISTINCT r.name, ', '), '', ''
 		FROM w CROSS JOIN api CROSS JOIN (VALUES ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS r(name)
-		WHERE pg_catalog.has_table_privilege(api.oid, w.oid, r.name) GROUP BY 1, 2 ORDER BY 1, 2`, tables)
+		WHERE pg_catalog.has_table_privilege(api.oid, w.oid, r.name) GROUP BY 1, 2 ORDER BY 1, 2`
+
+// rights finds what the API's users may do beside reading. Row security doesn't
+// keep anybody from a TRUNCATE.
+func rights(ctx context.Context, ask pg.Ask, tables []pg.TableName) (list []Finding, err error) {
+	rows, err := query(ctx, ask, selectRights, tables)
 	for _, r := range rows {
 		list = append(list, Finding{
 			Table: r.table, Leak: true, What: fmt.Sprintf("%s may write to table %s (%s)", r.texts[0], r.table, r.texts[1]),
@@ -134,9 +137,7 @@ func rights(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) (list []
 	return list, err
 }
 
-// otherViews finds views over the tables that read with their owner's rights.
-func otherViews(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) (list []Finding, err error) {
-	rows, err := query(ctx, conn, `,
+const selectViews = wanted + `,
 	v AS (
 		SELECT w.schema, w.name, r.ev_class AS oid FROM w
 		JOIN pg_catalog.pg_depend AS d ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = w.oid AND d.classid = 'pg_catalog.pg_rewrite'::regclass
@@ -152,7 +153,11 @@ func otherViews(ctx context.Context, conn *pgx.Conn, tables []pg.TableName) (lis
 		WHERE (c.relkind = 'm' OR c.relkind = 'v' AND NOT EXISTS (
 			SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::bool))
 		AND EXISTS (SELECT FROM api WHERE pg_catalog.has_table_privilege(api.oid, c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(api.oid, n.oid, 'USAGE'))
-		GROUP BY c.oid, c.relkind, n.nspname, c.relname ORDER BY 3`, tables)
+		GROUP BY c.oid, c.relkind, n.nspname, c.relname ORDER BY 3`
+
+// otherViews finds views over the tables that read with their owner's rights.
+func otherViews(ctx context.Context, ask pg.Ask, tables []pg.TableName) (list []Finding, err error) {
+	rows, err := query(ctx, ask, selectViews, tables)
 	for _, r := range rows {
 		f := Finding{Table: r.table, Leak: true, What: fmt.Sprintf("%s can read the view %s, which reads table %s with its owner's rights", r.texts[2], r.texts[0], r.table),
 			Why: "It shows every tenant's rows or numbers to every tenant.",

@@ -33,7 +33,7 @@ func New(ctx context.Context, conn *pgx.Conn, m *mapping.Mapping, bridge string)
 	}
 	p.API = p.has.api
 	if p.has.api {
-		findings, err := Inspect(ctx, conn, names(p.tables))
+		findings, err := Inspect(ctx, pg.AskOver(conn), names(p.tables))
 		if err != nil {
 			return nil, err
 		}

@@ -11,7 +11,8 @@ import (
 	"github.com/walbridge/walbridge/internal/fault"
 )
 
-const schemaHint = "run in the project's SQL editor what this prints, and try again: walbridge schema target"
+// SchemaHint is what mends a target that lacks something.
+const SchemaHint = "run in the project's SQL editor what this prints, and try again: walbridge schema target"
 
 const keyHint = "take the secret key (sb_secret_…) or the legacy service_role key of this project (Project settings, API keys): SUPABASE_SECRET_KEY, or a file named by SUPABASE_SECRET_KEY_FILE, which is read again by itself"
 
@@ -49,7 +50,7 @@ func (a *answer) err() error {
 	plain := func(err error) error { return &callError{text: said, err: err} }
 	switch body.Code {
 	case "PGRST202":
-		return fault.Wrap(fault.Stop, schemaHint, plain(errors.New("it has no function public.walbridge"+strings.TrimPrefix(a.function, writing)+"; if that was made just now, run: NOTIFY pgrst, 'reload schema'")))
+		return fault.Wrap(fault.Stop, SchemaHint, plain(errors.New("it has no function public.walbridge"+strings.TrimPrefix(a.function, writing)+"; if that was made just now, run: NOTIFY pgrst, 'reload schema'")))
 	case "PGRST106":
 		return fault.Wrap(fault.Stop, "expose the schema public: Project settings, Data API, Exposed schemas", plain(errors.New("the schema public is not exposed")))
 	case "PGRST303":

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -96,12 +97,12 @@ func (s *session) failure(e *replyError) error {
 	case codeChanged:
 		return fault.Wrap(fault.Retry, "", &callError{text: "the target changed while a batch was put together"})
 	case codeStatement:
-		return fault.Wrap(fault.Stop, schemaHint, &callError{
-			text: "the target was prepared for another bridge, another mapping or by another version of walbridge: it doesn't know a statement"})
+		return s.hopeless(SchemaHint, &callError{
+			text: "the target was prepared for another bridge, another mapping or by another version of walbridge", err: errStatement})
 	case codeVersion:
-		return fault.Wrap(fault.Stop, schemaHint, &callError{text: "the function public.walbridge at the target is of another version"})
+		return s.hopeless(SchemaHint, &callError{text: "the function public.walbridge at the target is of another version"})
 	case "42501":
-		return fault.Wrap(fault.Stop, "give the function to the role that owns the tables, as in: ALTER FUNCTION public.walbridge(json) OWNER TO postgres", server)
+		return s.hopeless("give the function to the role that owns the tables, as in: ALTER FUNCTION public.walbridge(json) OWNER TO postgres", server)
 	}
 	return server
 }
@@ -113,3 +114,12 @@ func serverError(err error) bool {
 }
 
 func code(err error) string { return fault.Code(err) }
+
+// errStatement marks answers that a statement isn't known.
+var errStatement = errors.New("it doesn't know a statement")
+
+// hopeless is an error that asking again at once won't change.
+func (s *session) hopeless(hint string, err error) error {
+	s.client.notBefore = time.Now().Add(calm)
+	return fault.Wrap(fault.Stop, hint, err)
+}

@@ -87,24 +87,21 @@ func Open(ctx context.Context, opts Options, log *slog.Logger) (*Sink, error) {
 func (s *Sink) Bound() int { return s.session.rows }
 
 // Rows implements request.Target.
-func (s *Sink) Rows(ctx context.Context, sql string, args ...string) (rows []cdc.Row, err error) {
-	st := &postgres.Statement{Template: plain(sql), Read: func(r postgres.Result) error {
-		for r.NextRow() {
-			row := make(cdc.Row, len(r.Values()))
-			for i, v := range r.Values() {
-				if v != nil {
-					row[i] = cdc.TextValue(string(v))
-				}
-			}
-			rows = append(rows, row)
-		}
-		return nil
-	}}
-	for _, a := range args {
-		st.Args = append(st.Args, []byte(a))
+func (s *Sink) Rows(ctx context.Context, sql string, args ...string) ([]cdc.Row, error) {
+	return s.session.texts(ctx, sql, args...)
+}
+
+// Reads makes sure of the function that only reads, as Open does of the other one.
+func (s *Sink) Reads(ctx context.Context) error { return s.session.pingReading(ctx) }
+
+// Knows reports whether the target has all of some statements.
+func (s *Sink) Knows(ctx context.Context, sql ...string) (bool, error) {
+	var texts []*postgres.Template
+	for _, text := range sql {
+		texts = append(texts, plain(text))
 	}
-	_, err = s.session.alone(ctx, []*postgres.Statement{st})
-	return rows, err
+	missing, err := s.session.lacking(ctx, texts)
+	return len(missing) == 0, err
 }
 
 // Install looks at what there is; nothing can be made over the API.
@@ -113,15 +110,20 @@ func (s *Sink) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 	if err != nil {
 		return missing, err
 	}
-	n, err := s.session.lacking(ctx, s.Statements(schema))
+	unknown, err := s.session.lacking(ctx, append(s.Statements(schema), ownStatements()...))
 	switch {
 	case err != nil:
 		return missing, fmt.Errorf("install: %w", err)
-	case n > 0 && dry:
-		return append(missing, "the statements of this mapping in walbridge.statements"), nil
-	case n > 0:
-		return missing, fault.Errorf(fault.Stop, schemaHint,
-			"install: the target was prepared for another mapping or by another version of walbridge: %d statements are not there", n)
+	case len(unknown) == 0:
+		return missing, nil
 	}
-	return missing, nil
+	what, err := s.session.strangers(ctx, schema)
+	if err != nil {
+		return missing, fmt.Errorf("install: %w", err)
+	}
+	if what == "" {
+		what = fmt.Sprintf("statements that this one needs (%d)", len(unknown))
+	}
+	return missing, fault.Errorf(fault.Stop, SchemaHint,
+		"the target was prepared for another mapping or by another version of walbridge: its functions don't know %s", what)
 }

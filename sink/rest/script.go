@@ -186,12 +186,21 @@ const (
 	clearStage = `DELETE FROM walbridge.stage AS g WHERE g.bridge = $1 AND g.batch <> $2`
 	putStage   = `INSERT INTO walbridge.stage AS g (bridge, batch, unit, part, body) VALUES ($1, $2, $3::int4, $4::int4, $5)
 		ON CONFLICT (bridge, batch, unit, part) DO UPDATE SET body = excluded.body`
-	countStatements = `SELECT count(DISTINCT q.id) FROM walbridge.statements AS q WHERE q.bridge = $1 AND q.id = ANY ($2::text[])`
+	unknownStatements = `SELECT DISTINCT u.id FROM pg_catalog.unnest($2::text[]) AS u(id)
+		WHERE NOT EXISTS (SELECT FROM walbridge.statements AS q WHERE q.bridge = $1 AND q.id = u.id)`
+	// unknownNames are names of tables that no statement has, and of columns that
+	// none has of a table that is known.
+	unknownNames = `WITH x AS MATERIALIZED (SELECT pg_catalog.concat(pg_catalog.array_to_string(q.parts, ' '), pg_catalog.array_to_string(q.lists, ' ')) AS sql
+			FROM walbridge.statements AS q WHERE q.bridge = $1)
+		SELECT w.name FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS w(name, of_table, of_column, n)
+		CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.bool_or(true), false) AS a_table, coalesce(pg_catalog.bool_or(pg_catalog.strpos(x.sql, w.of_column) > 0), false) AS a_column
+			FROM x WHERE pg_catalog.strpos(x.sql, w.of_table) > 0) AS known
+		WHERE CASE WHEN w.of_column = '' THEN NOT a_table ELSE a_table AND NOT a_column END ORDER BY w.n`
 )
 
 // ownStatements are those, and those of operators' commands.
 func ownStatements() []*postgres.Template {
-	list := []*postgres.Template{plain(keepLease), plain(clearStage), plain(putStage), plain(countStatements)}
+	list := []*postgres.Template{plain(keepLease), plain(clearStage), plain(putStage), plain(unknownStatements), plain(unknownNames)}
 	for _, sql := range slices.Concat(request.Statements(), held.Statements()) {
 		list = append(list, plain(sql))
 	}
@@ -199,12 +208,17 @@ func ownStatements() []*postgres.Template {
 }
 
 // Script returns the statements that make a target ready for the API: those of a,
-// which is for the bridge called name, and the function with its statements.
-func Script(name string, a *postgres.APIScript) []pg.Statement {
+// which is for the bridge called name, and the functions with its statements. more
+// are those of commands that look at the target.
+func Script(name string, a *postgres.APIScript, more ...string) []pg.Statement {
 	list := append(slices.Clone(a.Statements),
 		about("For the API: the statements that the bridge may run, by name, and a place for what doesn't fit into one request.", tables...)...)
 	var values []string
-	for _, t := range append(a.Templates, ownStatements()...) {
+	templates := append(a.Templates, ownStatements()...)
+	for _, sql := range more {
+		templates = append(templates, plain(sql))
+	}
+	for _, t := range templates {
 		lists := "NULL"
 		if len(t.Lists) > 0 {
 			rows := make([]string, len(t.Lists))

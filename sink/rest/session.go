@@ -337,37 +337,4 @@ func (s *stage) cut(n int) {
 	}
 }
 
-// ping makes sure of the key and of the function.
-func (s *session) ping(ctx context.Context) error {
-	s.reset()
-	_, err := s.alone(ctx, nil)
-	return err
-}
-
-// lacking returns how many of texts the target doesn't have.
-func (s *session) lacking(ctx context.Context, texts []*postgres.Template) (int, error) {
-	all := append(texts, ownStatements()...)
-	ids := []byte("{")
-	for i, t := range all {
-		if i > 0 {
-			ids = append(ids, ',')
-		}
-		ids = append(ids, statementID(t)...)
-	}
-	n := 0
-	_, err := s.alone(ctx, []*postgres.Statement{{
-		Template: plain(countStatements),
-		Args:     [][]byte{[]byte(s.name), append(ids, '}')},
-		Read: func(r postgres.Result) error {
-			if !r.NextRow() {
-				return errReply
-			}
-			var err error
-			n, err = atoi(r.Values()[0])
-			return err
-		},
-	}})
-	return len(all) - n, err
-}
-
 var errReply = errors.New("the target's function answered something else than it was asked")
