@@ -31,6 +31,16 @@ const (
 // Counts are changes by source table and operation.
 type Counts map[string]map[string]int64
 
+// Sum is how many there are in all.
+func (c Counts) Sum() (n int64) {
+	for _, ops := range c {
+		for _, changes := range ops {
+			n += changes
+		}
+	}
+	return n
+}
+
 func (c Counts) add(table, op string) {
 	if c[table] == nil {
 		c[table] = map[string]int64{}

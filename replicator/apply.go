@@ -374,6 +374,9 @@ func (a *applier) slice(ctx, work context.Context, tx *cdc.Transaction) error {
 		if err := l.bring(work, tx); err != nil {
 			return a.sliceError(l, tx, err)
 		}
+		if l.pass != nil {
+			a.showPassing(l.pass)
+		}
 	}
 	if !tx.Last {
 		return nil

@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -47,15 +48,41 @@ func (a *applier) publish() {
 
 // showRequest says which request is being worked on, and how far it is.
 func (a *applier) showRequest() *status.Request {
+	if a.large != nil && a.large.pass != nil {
+		return a.large.pass.show()
+	}
 	if a.task == nil {
 		return nil
 	}
 	r := &status.Request{ID: a.task.request.ID, Kind: a.task.request.Kind}
-	if at := a.task.resync; at != nil {
+	// Before its first step it has no progress; one that can't be read fails the step.
+	progress := []byte(a.task.request.Progress)
+	switch at := a.task.resync; {
+	case at != nil:
 		r.Table, r.Step = at.p.Table, at.p.Step
 		r.Done, r.Total, r.Written = at.p.Checked, at.p.Total, at.p.Written+at.p.Gone
+	case r.Kind == HeldRetry || r.Kind == HeldDrop:
+		var p HeldProgress
+		_ = json.Unmarshal(progress, &p)
+		r.Table, r.Done, r.Written = p.Table, p.Rows(), p.Released+p.Dropped
+	case r.Kind == Forget:
+		var p ForgetProgress
+		_ = json.Unmarshal(progress, &p)
+		r.Done = p.Rows + p.Held
+		r.Written = r.Done
 	}
 	return r
+}
+
+func (p *passing) show() *status.Request {
+	return &status.Request{ID: p.request.ID, Kind: p.request.Kind, Done: p.skipped.Total.Sum()}
+}
+
+// showPassing says at once how much of a transaction has been passed: publish may
+// have nothing to say until all of it is.
+func (a *applier) showPassing(p *passing) {
+	r := p.show()
+	a.opts.Status.Update(func(n *status.Snapshot) { n.Request = r })
 }
 
 // heldCountEvery is how often held rows are counted at most.

@@ -40,6 +40,14 @@ func TestShowRequest(t *testing.T) {
 	if got := a.showRequest(); *got != (status.Request{ID: 7, Kind: HeldRetry}) || got.Percent() != -1 {
 		t.Errorf("a request without figures: %+v", got)
 	}
+	a.task.request.Progress = `{"released": 4, "refused": {"23505": 2}, "waiting": 1, "dropped": 0, "table": "public.messages"}`
+	if got, want := a.showRequest(), (status.Request{ID: 7, Kind: HeldRetry, Table: "public.messages", Done: 7, Written: 4}); *got != want {
+		t.Errorf("a retry of held rows: %+v, want %+v", got, want)
+	}
+	a.task.request.Kind, a.task.request.Progress = Forget, `{"rows": 5, "held": 1, "entries": 9, "dependents": 4, "tenants": ["1"]}`
+	if got, want := a.showRequest(), (status.Request{ID: 7, Kind: Forget, Done: 6, Written: 6}); *got != want {
+		t.Errorf("a row forgotten: %+v, want %+v", got, want)
+	}
 	a.task.request.Kind = request.Resync
 	a.task.resync = &resync{p: resyncProgress{CompareProgress: request.CompareProgress{
 		Table: "public.messages", Step: stepRange, Total: 200, Checked: 50, Written: 3, Gone: 2,

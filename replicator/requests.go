@@ -8,6 +8,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/request"
+	"github.com/walbridge/walbridge/internal/status"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -207,6 +208,11 @@ func (a *applier) fail(ctx context.Context, r sink.Request, why error) {
 	if a.task != nil && a.task.request.ID == r.ID {
 		a.endTask()
 	}
+	a.opts.Status.Update(func(n *status.Snapshot) {
+		if n.Request != nil && n.Request.ID == r.ID {
+			n.Request = nil
+		}
+	})
 	r.State, r.Error = sink.RequestFailed, why.Error()
 	if err := a.sink.Report(ctx, a.cp.Epoch, r); err != nil && !errors.Is(err, sink.ErrNoRequest) {
 		// It is still open, and is tried once more after the next poll.

@@ -146,7 +146,9 @@ func (a *applier) asked(ctx context.Context, commit cdc.LSN) (*passing, error) {
 			return nil, err
 		}
 		a.log.Info("request taken up", "request", r.ID, "kind", r.Kind)
-		return &passing{request: r, depth: a.stuck.depth}, nil
+		p := &passing{request: r, depth: a.stuck.depth}
+		a.showPassing(p)
+		return p, nil
 	}
 	return nil, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/status"
 	"github.com/walbridge/walbridge/replicator"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -87,11 +88,17 @@ func TestSkip_OneOfMany(t *testing.T) {
 // that met it.
 func TestSkip_Large(t *testing.T) {
 	t.Parallel()
-	w := newItems(t, &steps{})
+	var bridge *status.State
+	var shown []*status.Request
+	w := newItems(t, &steps{before: func(int64) error {
+		shown = append(shown, bridge.Snapshot().Request)
+		return nil
+	}})
 	tune := w.tune
 	w.tune = func(o *replicator.Options) {
 		tune(o)
 		o.BatchRows = 10
+		bridge = o.Status
 	}
 	r := w.start()
 	w.catchUp(r)
@@ -103,8 +110,14 @@ func TestSkip_Large(t *testing.T) {
 	w.want("rows", "SELECT id FROM items", "100")
 	w.want("entries", `SELECT provedor_id, action, details->'tables'->'public.item'->>'insert' FROM audit_logs ORDER BY (details->>'n')::int`,
 		"1 | transaction.skipped | 33\n2 | transaction.skipped | 33\n3 | transaction.skipped | 33\n1 | item.created | \\N")
+	if got := r.status.Snapshot().Request; got != nil {
+		t.Errorf("afterwards the status shows %+v", got)
+	}
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
+	}
+	if len(shown) != 1 || shown[0] == nil || shown[0].Kind != replicator.Skip || fmt.Sprint(shown[0].ID) != id || shown[0].Done != 99 {
+		t.Errorf("before its commit the status shows %+v", shown)
 	}
 }
 

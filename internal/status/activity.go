@@ -41,11 +41,12 @@ type Held struct {
 type Request struct {
 	ID   int64  `json:"id"`
 	Kind string `json:"kind"`
-	// Table and Step say where a resync or repair is.
+	// Table and Step say where it is, if it goes from table to table.
 	Table string `json:"table,omitempty"`
 	Step  string `json:"step,omitempty"`
 	// Done rows of about Total have been looked at, and Written ones changed; a
-	// Total of 0 says that nobody knows.
+	// Total of 0 says that nobody knows. Of a transaction that is skipped Done is
+	// how many of its changes have been left out.
 	Done    int64 `json:"done"`
 	Total   int64 `json:"total,omitempty"`
 	Written int64 `json:"written"`

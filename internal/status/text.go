@@ -39,6 +39,9 @@ func (n Snapshot) Text(now time.Time) string {
 	if n.CopyRate > 0 {
 		row("copying", fmt.Sprintf("%.0f rows/s, about %s left", n.CopyRate, time.Duration(n.CopyLeft)*time.Second))
 	}
+	if r := n.Request; r != nil {
+		row("request", fmt.Sprintf("%d, %s%s", r.ID, r.Kind, r.figures()))
+	}
 	if p := n.LastError; p != nil {
 		if n.From == FromDatabases {
 			row("wrong", p.Message)
@@ -51,6 +54,25 @@ func (n Snapshot) Text(now time.Time) string {
 	}
 	_ = w.Flush() // to a strings.Builder
 	return b.String()
+}
+
+// figures say how far a request is, and nothing before its first step.
+func (r *Request) figures() string {
+	text := ""
+	if r.Table != "" {
+		text = " of " + r.Table
+	}
+	switch {
+	case r.Done == 0 && r.Total == 0:
+		return text
+	case r.Kind == "forget":
+		return fmt.Sprintf("%s: rows erased: %d", text, r.Done)
+	case r.Kind == "skip":
+		return fmt.Sprintf("%s: changes left out: %d", text, r.Done)
+	case r.Total > 0:
+		return fmt.Sprintf("%s: %d %%, %d rows looked at, %d changed", text, r.Percent(), r.Done, r.Written)
+	}
+	return fmt.Sprintf("%s: %d rows looked at, %d changed", text, r.Done, r.Written)
 }
 
 // since says how long the state has lasted. The databases only know when the

@@ -28,6 +28,7 @@ func TestSnapshot_Text(t *testing.T) {
 				{Table: "public.m", Done: 120, Total: 300, Estimated: true},
 				{Table: "public.new", Done: 7, Total: 7, Estimated: true},
 			},
+			Request:   &status.Request{ID: 9, Kind: "resync", Table: "public.m", Step: "rows", Done: 10, Total: 40, Written: 3},
 			LastError: &status.Problem{At: now.Add(-2 * time.Minute), Message: "target is away\nand so on", Hint: "start it"},
 		}, `n: copying for 4 min
 Copying the rows that are there already; changes are followed meanwhile.
@@ -41,6 +42,7 @@ slot        reserved, the source keeps 16.0 MiB of WAL for it, lost after 3.0 Gi
 copy        public.contact  100 %  5 rows
             public.m         40 %  120 of about 300 rows
             public.new       99 %  7 rows so far
+request     9, resync of public.m: 25 %, 10 rows looked at, 3 changed
 last error  2 min ago: target is away
             and so on
 fix         start it

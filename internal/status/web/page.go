@@ -140,9 +140,16 @@ func (v *view) addRequest() {
 		b.Name = r.Kind
 	}
 	if r.Table != "" {
-		b.Text = r.Table + ": " + v.W.Steps[r.Step] + ". "
+		b.Text = r.Table + ": "
 	}
-	if r.Done > 0 || r.Total > 0 {
+	if step := v.W.Steps[r.Step]; step != "" {
+		b.Text += step + ". "
+	}
+	switch all := v.W.RequestAll[r.Kind]; {
+	case r.Done == 0 && r.Total == 0:
+	case all != "":
+		b.Text += fmt.Sprintf(all, v.W.Number(r.Done)) + "."
+	default:
 		b.Text += fmt.Sprintf(v.W.RequestText, v.W.Number(r.Done)) + ", " + fmt.Sprintf(v.W.RequestWritten, v.W.Number(r.Written)) + "."
 	}
 	v.Asked = &b

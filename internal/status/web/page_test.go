@@ -71,6 +71,7 @@ func lived(phase status.Phase) *status.State {
 		}
 		s.Update(func(n *status.Snapshot) {
 			n.Blocked, n.LagBytes, n.Behind = 0x3_16C3748, 3<<30, time.Now().Add(-90*time.Minute)
+			n.Request = &status.Request{ID: 13, Kind: "skip", Done: 12_000}
 			n.Slot.WALStatus, n.Slot.Level, n.Slot.Retained = "extended", status.LevelWarning, 3<<30
 		})
 	case status.Retrying:
@@ -81,6 +82,47 @@ func lived(phase status.Phase) *status.State {
 	return s
 }
 
+// Each kind of request is named, with its figures in words that fit.
+func TestPage_Requests(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		request status.Request
+		en, pt  []string
+	}{
+		{status.Request{ID: 1, Kind: "repair", Table: "public.messages", Step: "repair", Done: 30, Total: 60, Written: 4},
+			[]string{"Request 1: Repair", `value="50"`, "public.messages: comparing rows. 30 rows looked at, 4 changed."},
+			[]string{"Pedido 1: Reparo", "public.messages: comparando registros. 30 registros examinados, 4 alterados."}},
+		{status.Request{ID: 2, Kind: "held.retry", Table: "public.messages", Done: 1200, Written: 1100},
+			[]string{"Request 2: Held rows are tried again", "public.messages: 1,200 rows looked at, 1,100 changed."},
+			[]string{"Pedido 2: Registros retidos são tentados de novo", "public.messages: 1.200 registros examinados, 1.100 alterados."}},
+		{status.Request{ID: 3, Kind: "held.drop", Table: "public.messages", Done: 5, Written: 5},
+			[]string{"Request 3: Held rows are given up", "public.messages: 5 rows looked at, 5 changed."},
+			[]string{"Pedido 3: Registros retidos são abandonados", "public.messages: 5 registros examinados, 5 alterados."}},
+		{status.Request{ID: 4, Kind: "forget", Done: 7, Written: 7},
+			[]string{"Request 4: A row is erased everywhere", `<p class="dim">rows erased: 7.</p>`},
+			[]string{"Pedido 4: Um registro é apagado em toda parte", `<p class="dim">registros apagados: 7.</p>`}},
+		{status.Request{ID: 5, Kind: "skip", Done: 12_000},
+			[]string{"Request 5: A transaction is passed", "changes left out: 12,000."},
+			[]string{"Pedido 5: Uma transação é pulada", "mudanças deixadas de fora: 12.000."}},
+		{status.Request{ID: 6, Kind: "held.retry"},
+			[]string{`<h2>Request 6: Held rows are tried again</h2>`},
+			[]string{`<h2>Pedido 6: Registros retidos são tentados de novo</h2>`}},
+	} {
+		s := status.New("v1")
+		s.Update(func(n *status.Snapshot) { n.State, n.Request = status.Streaming, &tt.request })
+		for lang, want := range map[string][]string{"en": tt.en, "pt": tt.pt} {
+			body := get(t, web.Handler(s), "GET", "/?lang="+lang).Body.String()
+			for _, part := range want {
+				if !strings.Contains(body, part) {
+					_, section, _ := strings.Cut(body, `<section id="request"`)
+					section, _, _ = strings.Cut(section, "</section>")
+					t.Errorf("%s in %s: the page lacks %q: %s", tt.request.Kind, lang, part, section)
+				}
+			}
+		}
+	}
+}
+
 // said are words that a page must have, in both languages, for each state.
 var said = map[status.Phase][2][]string{
 	status.Starting:  {{"starting", "Checking source and target", "The history begins"}, {"iniciando", "Verificando a origem"}},
@@ -88,7 +130,7 @@ var said = map[status.Phase][2][]string{
 	status.Streaming: {{"streaming", "the target has everything", "1,234,567", "Request 12: Resync", "comparing rows", "3 min ago", "no tenant", "walbridge held list"}, {"acompanhando", "o destino tem tudo", "1.234.567", "Pedido 12: Resync", "há 3 min", "sem provedor"}},
 	status.Standby:   {{"standby", "Another instance is at work"}, {"de reserva", "Outra instância está trabalhando"}},
 	status.Retrying:  {{"retrying", "Nothing to do here", "connection refused", "Fix: start PostgreSQL", "5.0 MiB"}, {"tentando de novo", "Nada a fazer aqui", "connection refused", "Correção: start PostgreSQL", "5,0 MiB"}},
-	status.Blocked:   {{"blocked", "A person has to mend", "lacks column extra3", "Fix: ALTER TABLE", "3/16C3748", "extended:", "2 older ones", "1 h"}, {"bloqueada", "Alguém precisa corrigir", "Correção: ALTER TABLE", "2 mais antigos"}},
+	status.Blocked:   {{"blocked", "A person has to mend", "lacks column extra3", "Fix: ALTER TABLE", "3/16C3748", "extended:", "2 older ones", "1 h", "Request 13: A transaction is passed", "changes left out: 12,000"}, {"bloqueada", "Alguém precisa corrigir", "Correção: ALTER TABLE", "2 mais antigos", "mudanças deixadas de fora: 12.000"}},
 	status.Stopped:   {{"stopped", "The process is ending"}, {"parada", "O processo está terminando"}},
 }
 

@@ -24,7 +24,9 @@ type words struct {
 	RowsDone, RowsSoFar, RowsOfAbout, RowsOf string
 
 	Request, RequestText, RequestWritten string
-	Kinds, Steps                         map[string]string
+	// RequestAll takes the place of RequestText and RequestWritten where all that
+	// is looked at is changed.
+	RequestAll, Kinds, Steps map[string]string
 
 	HeldRows, HeldMore string
 	Reasons, ReasonFix map[string]string
@@ -77,6 +79,7 @@ var english = words{
 	RowsDone: "%s rows", RowsSoFar: "%s rows so far", RowsOfAbout: "%s of about %s rows", RowsOf: "%s of %s rows",
 
 	Request: "Request %s", RequestText: "%s rows looked at", RequestWritten: "%s changed",
+	RequestAll: map[string]string{"forget": "rows erased: %s", "skip": "changes left out: %s"},
 	Kinds: map[string]string{
 		"resync": "Resync: the source is read again, and what differs is written",
 		"repair": "Repair: rows that differ are read again and written", "held.retry": "Held rows are tried again",

@@ -40,6 +40,7 @@ var portuguese = words{
 	RowsDone: "%s registros", RowsSoFar: "%s registros até agora", RowsOfAbout: "%s de cerca de %s registros", RowsOf: "%s de %s registros",
 
 	Request: "Pedido %s", RequestText: "%s registros examinados", RequestWritten: "%s alterados",
+	RequestAll: map[string]string{"forget": "registros apagados: %s", "skip": "mudanças deixadas de fora: %s"},
 	Kinds: map[string]string{
 		"resync": "Resync: a origem é lida de novo, e o que difere é gravado",
 		"repair": "Reparo: registros que diferem são lidos de novo e gravados", "held.retry": "Registros retidos são tentados de novo",
