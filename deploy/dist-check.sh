@@ -52,10 +52,12 @@ done
 arch=$(dpkg --print-architecture)
 root=$work/root
 deb=$(ls dist/walbridge_*_"$arch".deb) || die "no package for this machine ($arch)"
+# Into a directory, where there is no shell: the package's scripts run outside it.
+dpkg_there() { dpkg --root="$root" --log=/dev/null --force-script-chrootless "$@" >"$work/log" 2>&1; }
 if [ "$(id -u)" = 0 ]; then
 	mkdir -p "$root/var/lib/dpkg/updates" "$root/var/lib/dpkg/info"
 	: >"$root/var/lib/dpkg/status"
-	dpkg --root="$root" --log=/dev/null --install "$deb" >"$work/log" 2>&1 || { cat "$work/log" >&2; die "it can't be installed"; }
+	dpkg_there --install "$deb" || { cat "$work/log" >&2; die "it can't be installed"; }
 else
 	say "not root, so the package is only unpacked"
 	dpkg-deb --extract "$deb" "$root"
@@ -85,13 +87,49 @@ else
 fi
 
 if [ "$(id -u)" = 0 ]; then
-	# What the operator wrote stays until a purge.
+	# What the operator wrote stays until a purge, and a service that was enabled is so.
+	link=$root/etc/systemd/system/multi-user.target.wants/walbridge.service
+	[ ! -L "$link" ] || die "the installation enables the service, which has no URLs yet"
+	enabled=
+	if command -v deb-systemd-helper >/dev/null; then
+		enabled=yes
+		DPKG_ROOT=$root DPKG_MAINTSCRIPT_PACKAGE=walbridge deb-systemd-helper enable walbridge.service
+	fi
 	echo 'WALBRIDGE_NAME=mine' >>"$root/etc/walbridge/walbridge.env"
-	dpkg --root="$root" --log=/dev/null --install "$deb" >/dev/null
+	echo secret >"$root/etc/walbridge/source_url"
+	echo mapping >"$root/etc/walbridge/mine.yaml"
+	dpkg_there --install "$deb"
 	has "$root/etc/walbridge/walbridge.env" WALBRIDGE_NAME=mine
-	dpkg --root="$root" --log=/dev/null --purge walbridge >"$work/log" 2>&1
-	left=$(find "$root" -path "$root/var" -prune -o -type f -print)
-	[ -z "$left" ] || die "a purge leaves $left"
+	[ -z "$enabled" ] || [ -L "$link" ] || die "an upgrade disables the service"
+	dpkg_there --remove walbridge
+	has "$work/log" "walbridge teardown"
+	for file in walbridge.env source_url mine.yaml; do [ -f "$root/etc/walbridge/$file" ] || die "a removal takes $file along"; done
+	dpkg_there --install "$deb"
+	dpkg_there --purge walbridge
+	left=$(find "$root" -path "$root/var/lib/dpkg" -prune -o ! -type d -print)
+	[ "$left" = "$root/etc/walbridge/mine.yaml" ] || die "a purge leaves not mine.yaml alone, but $left"
+
+	# systemd, where it runs, is told of each change, and the program is stopped before
+	# it goes. It doesn't run here, so programs of its name take notes.
+	dpkg-deb --control "$deb" "$work/scripts"
+	mkdir "$work/bin"
+	for name in systemctl deb-systemd-invoke deb-systemd-helper; do
+		printf '#!/bin/sh\necho "%s $*" >>"%s/notes"\n' "$name" "$work" >"$work/bin/$name"
+	done
+	chmod 755 "$work/bin"/*
+	told() { # what the scripts say to systemd, except for what it should remember
+		: >"$work/notes"
+		unshare --mount sh -c 'mount -t tmpfs none /run && mkdir -p /run/systemd/system && PATH=$1/bin:$PATH && shift && exec "$@"' sh "$work" "$@" 2>/dev/null || die "$1 fails"
+		grep -v '^deb-systemd-helper' "$work/notes" || true
+	}
+	if unshare --mount true 2>/dev/null; then
+		[ "$(told "$work/scripts/postinst" configure "")" = "systemctl --system daemon-reload" ] || die "postinst doesn't reload systemd"
+		[ -z "$(told "$work/scripts/prerm" upgrade 2)" ] || die "an upgrade stops the service"
+		[ "$(told "$work/scripts/prerm" remove)" = "deb-systemd-invoke stop walbridge.service" ] || die "prerm doesn't stop the service"
+		[ "$(told "$work/scripts/postrm" remove)" = "systemctl --system daemon-reload" ] || die "postrm doesn't reload systemd"
+	else
+		say "no mount namespaces here, so the scripts are not tried with systemd"
+	fi
 fi
 
 say "the packages are well"

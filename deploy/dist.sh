@@ -54,6 +54,7 @@ for arch in amd64 arm64; do
 	install -D -m 644 dist/walbridge.1 "$share/man/man1/walbridge.1"
 	gzip -9n "$share/man/man1/walbridge.1"
 	echo /etc/walbridge/walbridge.env >"$root/DEBIAN/conffiles"
+	install -m 755 -t "$root/DEBIAN" deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm
 	installed=$(size "$root")
 	cat >"$root/DEBIAN/control" <<EOF
 Package: walbridge
