@@ -72,7 +72,7 @@ func writeNew(name string, write func(io.Writer) error) (err error) {
 	case errors.Is(err, fs.ErrExist):
 		return fault.Wrap(fault.Config, "choose another name, or remove it", err)
 	case err != nil:
-		return fault.Wrap(fault.Config, "", err)
+		return fault.Wrap(fault.Config, "name a file in a directory that is there and that this user may write to, or leave --output out: the mapping then goes to stdout", err)
 	}
 	defer func() {
 		if e := f.Close(); err == nil {

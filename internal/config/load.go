@@ -147,6 +147,8 @@ func readSecret(path string) (string, error) {
 	case errors.Is(err, syscall.EISDIR):
 		// Docker makes one, of the name on the host, where there is no file to mount.
 		return "", fmt.Errorf("%w: a container gets a directory where its host has no such file: remove it there and write the file", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%w: write the URL, key or password into that file, or name the file that has it", err)
 	case err != nil:
 		return "", err
 	}
