@@ -274,6 +274,15 @@ func (e *engine) close() error {
 	return nil
 }
 
+// outside runs a program that needs packages from outside, in the network that the
+// tests were started in: the parent process is there still.
+func (e *engine) outside(ctx context.Context, dir, name string, args ...string) (string, error) {
+	if e.own {
+		name, args = "nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", os.Getppid()), name}, args...)
+	}
+	return e.command(ctx, nil, dir, name, args...)
+}
+
 // run runs docker and returns what it prints, without the last line break.
 func (e *engine) run(ctx context.Context, args ...string) (string, error) {
 	return e.command(ctx, nil, "", "docker", args...)

@@ -19,13 +19,15 @@ const root = "../.."
 // and the application. Its text is a part of the cache's key.
 const packages = "postgresql-15,python3-django,python3-psycopg2,prometheus"
 
-// images are what the stack runs on. All but debian are removed with the test.
-type images struct{ debian, postgres, app, bridge, next, prometheus string }
+// images are what the stack runs on. All but debian and golang are removed with the
+// test.
+type images struct{ debian, golang, postgres, app, bridge, next, prometheus string }
 
 // imagesOfRun begins the names of images that don't outlive the run.
 var imagesOfRun = fmt.Sprintf("walbridge-test-%d", os.Getpid())
 
-// theImages makes them once for all tests.
+// theImages makes them once for all tests: the first bridge by the whole Dockerfile,
+// the next one of a program that is there.
 var theImages = sync.OnceValues(func() (images, error) {
 	ctx := context.Background()
 	run := imagesOfRun
@@ -34,27 +36,55 @@ var theImages = sync.OnceValues(func() (images, error) {
 		postgres: run + "/postgres", app: run + "/app", bridge: run + "/bridge:1", next: run + "/bridge:2",
 		prometheus: run + "/prometheus",
 	}
-	if _, err := docker.run(ctx, "image", "inspect", n.debian); err != nil {
-		if err := makeDebian(ctx, n.debian); err != nil {
-			return n, err
-		}
+	if err := cached(ctx, n.debian, makeDebian); err != nil {
+		return n, err
+	}
+	var err error
+	if n.golang, err = golangName(n.debian); err != nil {
+		return n, err
+	}
+	if err := cached(ctx, n.golang, func(ctx context.Context, name string) error { return makeGolang(ctx, name, n.debian) }); err != nil {
+		return n, err
 	}
 	for _, b := range []struct{ image, base, dir string }{
-		{n.postgres, "BASE", "testdata/postgres"},
-		{n.prometheus, "BASE", "testdata/prometheus"},
-		{n.app, "PYTHON_IMAGE", filepath.Join(root, "internal/django")},
+		{n.postgres, "BASE=" + n.debian, "testdata/postgres"},
+		{n.prometheus, "BASE=" + n.debian, "testdata/prometheus"},
+		{n.app, "PYTHON_IMAGE=" + n.debian, filepath.Join(root, "internal/django")},
 	} {
-		if _, err := docker.run(ctx, "build", "--quiet", "--tag", b.image, "--build-arg", b.base+"="+n.debian, b.dir); err != nil {
+		if _, err := docker.run(ctx, "build", "--quiet", "--tag", b.image, "--build-arg", b.base, b.dir); err != nil {
 			return n, err
 		}
 	}
-	for version, image := range map[string]string{"v1": n.bridge, "v2": n.next} {
-		if err := makeBridge(ctx, image, version); err != nil {
+	// A stage without a name of its own would outlive the run.
+	for _, b := range []struct{ image, target string }{{run + "/stage:prebuilt", "prebuilt"}, {run + "/stage:build", "build"}, {n.bridge, ""}} {
+		if _, err := docker.run(ctx, "build", "--quiet", "--tag", b.image, "--target", b.target, "--build-arg", "GO_IMAGE="+n.golang,
+			"--build-arg", "VERSION=v1", "--build-arg", "COMMIT=0123456789ab", root); err != nil {
 			return n, err
 		}
 	}
-	return n, nil
+	return n, makeBridge(ctx, n.next, "v2")
 })
+
+// cached makes an image that outlives the run, unless it is there. It takes the
+// place of those that were made for other contents.
+func cached(ctx context.Context, name string, make func(ctx context.Context, name string) error) error {
+	if _, err := docker.run(ctx, "image", "inspect", name); err == nil {
+		return nil
+	}
+	repository, _, _ := strings.Cut(name, ":")
+	old, err := docker.run(ctx, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference="+repository)
+	if err != nil {
+		return err
+	}
+	if err := make(ctx, name); err != nil {
+		return err
+	}
+	if old == "" {
+		return nil
+	}
+	_, err = docker.run(ctx, append([]string{"image", "rm", "--force"}, strings.Fields(old)...)...)
+	return err
+}
 
 // makeDebian makes the image that PostgreSQL and the application run on, in a
 // minute or two.
@@ -65,10 +95,8 @@ func makeDebian(ctx context.Context, name string) error {
 	}
 	defer os.RemoveAll(dir)
 	system := filepath.Join(dir, "root")
-	// Packages come from outside the network that the tests may have of their own.
-	out, err := exec.CommandContext(ctx, "nsenter", "--target", "1", "--net", "debootstrap", "--variant=minbase", "--include="+packages, "bookworm", system).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("debootstrap: %w\n%s", err, out[max(0, len(out)-4000):])
+	if out, err := docker.outside(ctx, "", "debootstrap", "--variant=minbase", "--include="+packages, "bookworm", system); err != nil {
+		return fmt.Errorf("%w%s", err, out[max(0, len(out)-4000):])
 	}
 	archive := filepath.Join(dir, "root.tar")
 	args := []string{"-C", system, "-cf", archive}
@@ -82,8 +110,8 @@ func makeDebian(ctx context.Context, name string) error {
 	return err
 }
 
-// makeBridge builds the program and its image as "make build" and the Dockerfile
-// do, from a context that is as it were in another checkout.
+// makeBridge builds the program and its image as "make build" and the Dockerfile's
+// short way do, from a context that is as it were in another checkout.
 func makeBridge(ctx context.Context, name, version string) error {
 	dir, err := os.MkdirTemp("", "walbridge-image-")
 	if err != nil {

@@ -64,7 +64,8 @@ func newStack(t *testing.T, name string, files ...string) *stack {
 	}
 	s.env = []string{
 		"SOURCE_IMAGE=" + s.postgres, "TARGET_IMAGE=" + s.postgres, "APP_IMAGE=" + s.app, "WALBRIDGE_IMAGE=" + s.bridge,
-		"PROMETHEUS_IMAGE=" + s.prometheus, "SOURCE_PORT=" + ports[0], "TARGET_PORT=" + ports[1], "PROMETHEUS_PORT=" + ports[2],
+		"PROMETHEUS_IMAGE=" + s.prometheus, "GO_IMAGE=" + s.golang, "PYTHON_IMAGE=" + s.debian, "VERSION=v1", "COMMIT=0123456789ab",
+		"SOURCE_PORT=" + ports[0], "TARGET_PORT=" + ports[1], "PROMETHEUS_PORT=" + ports[2],
 		"WALBRIDGE_PORTS=" + ports[3] + "-" + ports[4], "WALBRIDGE_SECRETS=" + s.secrets, "APP_RATE=20",
 	}
 	t.Cleanup(s.down)
