@@ -145,7 +145,7 @@ func (b *Batch) Committed() {
 			continue
 		}
 		if p.present {
-			b.e.remember(k, p.now)
+			b.e.cache.Add(k, p.now)
 		} else {
 			b.e.cache.Remove(k)
 		}

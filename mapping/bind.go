@@ -101,9 +101,9 @@ func (b *binding) inputs(batch *Batch, tuple cdc.Row) cdc.Row {
 	return in
 }
 
-// sourceKey is the row's primary key at the source. The key's columns are the
-// first inputs.
-func (s *Source) sourceKey(in cdc.Row) sink.Key {
+// KeyOf is the row's primary key at the source. The key's columns are the first
+// inputs.
+func (s *Source) KeyOf(in cdc.Row) sink.Key {
 	if len(s.Key) == 1 {
 		return sink.Key(in[0].Text)
 	}

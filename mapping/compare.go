@@ -142,7 +142,7 @@ func (c *comparison) take() []item {
 	insert, remove := &cdc.Change{Op: cdc.Insert}, &cdc.Change{Op: cdc.Delete}
 	for _, row := range c.Rows {
 		in := row[:n:n]
-		c.w.items = append(c.w.items, item{c: insert, source: s, in: in, key: s.sourceKey(in)})
+		c.w.items = append(c.w.items, item{c: insert, source: s, in: in, key: s.KeyOf(in)})
 	}
 	if s.Node != nil {
 		for _, key := range c.GonePaths {
@@ -155,7 +155,7 @@ func (c *comparison) take() []item {
 // prefetch asks for all that the comparison needs, in one round trip.
 func (c *comparison) prefetch(ctx context.Context) error {
 	b, s := c.w.b, c.Source
-	n := &needs{b: b, rows: map[*Source]map[sink.Key]bool{}, paths: map[pathKey]bool{}, waiting: map[pathKey]bool{}}
+	n := newNeeds(b)
 	for i := range c.w.items {
 		it := &c.w.items[i]
 		if s.Node != nil {

@@ -2,11 +2,8 @@ package mapping
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
-
-	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/sink"
@@ -49,9 +46,8 @@ func (everything) Settled(*Source, sink.Key)                  {}
 
 // Options of an Engine.
 type Options struct {
-	// CachedPaths is how many rows' path values are kept in memory between
-	// batches; it bounds memory, about 250 bytes each.
-	CachedPaths int
+	// CacheBytes is how much memory path values may take between batches.
+	CacheBytes int
 	// RejectLimit is how many rows the target may refuse in one batch before the
 	// bridge stops, because then it is not the rows that are wrong.
 	RejectLimit int
@@ -66,7 +62,7 @@ type Options struct {
 type Engine struct {
 	m        *Mapping
 	opts     Options
-	cache    *lru.Cache[pathKey, sink.PathRow]
+	cache    *pathCache
 	bindings map[*cdc.Relation]*binding
 	sources  map[string]*Source
 	byOID    map[uint32]*Source
@@ -86,9 +82,9 @@ type pathKey struct {
 }
 
 // NewEngine returns an engine for m. Options left zero take their defaults.
-func NewEngine(m *Mapping, opts Options) (*Engine, error) {
-	if opts.CachedPaths <= 0 {
-		opts.CachedPaths = 1 << 15
+func NewEngine(m *Mapping, opts Options) *Engine {
+	if opts.CacheBytes <= 0 {
+		opts.CacheBytes = 8 << 20
 	}
 	if opts.RejectLimit <= 0 {
 		opts.RejectLimit = 100
@@ -96,12 +92,8 @@ func NewEngine(m *Mapping, opts Options) (*Engine, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	cache, err := lru.New[pathKey, sink.PathRow](opts.CachedPaths)
-	if err != nil {
-		return nil, fmt.Errorf("make path cache: %w", err)
-	}
 	e := &Engine{
-		m: m, opts: opts, cache: cache,
+		m: m, opts: opts, cache: newPathCache(opts.CacheBytes),
 		bindings: map[*cdc.Relation]*binding{},
 		sources:  map[string]*Source{},
 		byOID:    map[uint32]*Source{},
@@ -132,7 +124,7 @@ func NewEngine(m *Mapping, opts Options) (*Engine, error) {
 			e.notePassing(s.Target.Table)
 		}
 	}
-	return e, nil
+	return e
 }
 
 func (e *Engine) notePassing(t *sink.Table) {
@@ -146,17 +138,6 @@ func (e *Engine) notePassing(t *sink.Table) {
 			}
 		}
 	}
-}
-
-// remember puts committed path values into the cache. The texts are copied: a
-// value is a part of the message that it came with, and would keep the whole row
-// in memory.
-func (e *Engine) remember(k pathKey, p sink.PathRow) {
-	vals := make(cdc.Row, len(p.Values))
-	for i, v := range p.Values {
-		vals[i] = cdc.Value{Kind: v.Kind, Text: strings.Clone(v.Text)}
-	}
-	e.cache.Add(pathKey{k.node, sink.Key(strings.Clone(string(k.key)))}, sink.PathRow{Values: vals, Gone: p.Gone})
 }
 
 // Forget drops all cached path values: after a fencing, a rollback whose outcome

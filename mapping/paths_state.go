@@ -97,9 +97,8 @@ func (b *Batch) referred(ctx context.Context, k pathKey) (sink.PathRow, error) {
 	return p, nil
 }
 
-// lookup follows l from row to its end.
-func (b *Batch) lookup(ctx context.Context, l *sink.Lookup, row cdc.Row) (cdc.Value, error) {
-	v := row[l.Column]
+// lookup follows l from v, which a row begins with, to its end.
+func (b *Batch) lookup(ctx context.Context, l *sink.Lookup, v cdc.Value) (cdc.Value, error) {
 	for _, step := range l.Steps {
 		if v.Kind != cdc.Text {
 			return cdc.Value{}, nil
@@ -120,7 +119,7 @@ func (b *Batch) derive(ctx context.Context, t *sink.Table, row cdc.Row) error {
 		d := &t.Derived[i]
 		var first cdc.Value
 		for j := range d.From {
-			v, err := b.lookup(ctx, &d.From[j], row)
+			v, err := b.lookup(ctx, &d.From[j], row[d.From[j].Column])
 			if err != nil {
 				return err
 			}

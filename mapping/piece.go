@@ -2,9 +2,8 @@ package mapping
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -70,37 +69,21 @@ func (p *Piece) count(tenant string, rows int64) {
 	if p.Progress.Tenants == nil {
 		p.Progress.Tenants = map[string]int64{}
 	}
+	if _, met := p.Progress.Tenants[tenant]; !met {
+		tenant = strings.Clone(tenant) // a part of a row would keep the piece
+	}
 	p.Progress.Tenants[tenant] += rows
 }
 
-// takeNew writes rows that the target doesn't have. One that is there after all is
-// overwritten.
+// takeNew writes rows that the target doesn't have.
 func (b *Batch) takeNew(ctx context.Context, p *Piece) error {
 	w := &work{b: b, t: &cdc.Transaction{Commit: p.Commit, Time: p.Time, First: true, Last: true}}
-	w.items = make([]item, len(p.Rows))
-	if p.Source.Target != nil {
-		b.touched = slices.Grow(b.touched, len(p.Rows))
-		if b.rows[p.Source] == nil {
-			b.rows[p.Source] = make(map[sink.Key]*rowState, len(p.Rows))
-		}
-	}
-	n := len(p.Source.Inputs)
-	insert := &cdc.Change{Op: cdc.Insert}
-	for i, row := range p.Rows {
-		in := row[:n:n]
-		w.items[i] = item{c: insert, source: p.Source, in: in, key: p.Source.sourceKey(in)}
-	}
-	if err := b.prefetchPiece(ctx, w); err != nil {
-		return err
-	}
-	if err := w.walkPaths(ctx); err != nil {
+	if err := w.piecePaths(ctx, p); err != nil {
 		return err
 	}
 	if p.Source.Target != nil {
-		for i := range w.items {
-			if err := w.copyRow(ctx, p, &w.items[i], p.Rows[i][n:]); err != nil {
-				return fmt.Errorf("table %s: %w", p.Source.FullName(), err)
-			}
+		if err := w.newRows(ctx, p); err != nil {
+			return fmt.Errorf("table %s: %w", p.Source.FullName(), err)
 		}
 	}
 	if b.careful {
@@ -120,80 +103,36 @@ func (b *Batch) takeNew(ctx context.Context, p *Piece) error {
 	return err
 }
 
-// prefetchPiece asks for the path values that the piece's rows need.
-func (b *Batch) prefetchPiece(ctx context.Context, w *work) error {
-	n := &needs{b: b, rows: map[*Source]map[sink.Key]bool{}, paths: map[pathKey]bool{}, waiting: map[pathKey]bool{}}
-	for i := range w.items {
-		it := &w.items[i]
-		if it.source.Node != nil {
-			k := pathKey{it.source.Node, it.key}
-			n.path(k)
-			if b.Counters.Held > 0 {
-				n.waiting[k] = true
-			}
-			n.next(it.source, it.in)
-		}
-		if it.source.Target != nil {
-			n.derived(it.source.Target, it.in)
-			if b.mayBeHeld() {
-				if err := n.row(it.source, it.in); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return b.load(ctx, n.query())
-}
-
-// copyRow makes the row of a copy. An observed column takes its initial value.
-func (w *work) copyRow(ctx context.Context, p *Piece, it *item, initial cdc.Row) error {
-	t := p.Source.Target
-	key, err := t.targetKey(it.in)
-	if err != nil {
-		return err
-	}
-	st := w.b.fresh(p.Source, key)
-	if w.b.mayBeHeld() {
-		if st, err = w.b.row(ctx, p.Source, key); err != nil {
-			return err
-		}
-	}
-	row, err := w.b.build(ctx, p.Source, it.in, nil, p.Time)
-	if err != nil {
-		return err
-	}
-	if missing(row) {
-		return errors.New("a row that was read from the source lacks a value")
-	}
-	n := 0
-	for i := range t.Columns {
-		if t.Columns[i].Observed == nil {
-			continue
-		}
-		if row[i] = initial[n]; st.now.incomplete() {
-			row[i] = st.now.row[i] // the stream has seen what happened
-		}
-		n++
-	}
-	next := version{row: row}
-	if t.settle(&next) {
-		w.b.Counters.Dropped++
-		if st.now.place != inHeld {
-			return nil
-		}
-	}
-	if next.place == inTable {
-		p.count(row[t.Table.Tenant].Text, 1)
-	}
-	if len(st.waiting) > 0 {
-		w.released = append(w.released, st)
-	}
-	if w.b.careful {
-		w.advance(step{item: it, st: st, op: cdc.Insert, prev: st.now, next: next, quiet: true})
+// piecePaths brings the path values of the piece's rows to the batch, if paths
+// pass them.
+func (w *work) piecePaths(ctx context.Context, p *Piece) error {
+	s, b := p.Source, w.b
+	if s.Node == nil {
 		return nil
 	}
-	w.adopt(st, next) // a row that was there makes no entry
-	return nil
+	n := newNeeds(b)
+	w.items = make([]item, len(p.Rows))
+	insert := &cdc.Change{Op: cdc.Insert}
+	for i, row := range p.Rows {
+		it := &w.items[i]
+		*it = item{c: insert, source: s, in: s.inputsOf(row), key: s.KeyOf(row)}
+		k := pathKey{s.Node, it.key}
+		n.path(k)
+		if b.Counters.Held > 0 {
+			n.waiting[k] = true
+		}
+		n.next(s, it.in)
+	}
+	if err := b.load(ctx, n.query()); err != nil {
+		return err
+	}
+	return w.walkPaths(ctx)
+}
+
+// inputsOf are the inputs among the columns that PieceSQL reads.
+func (s *Source) inputsOf(row cdc.Row) cdc.Row {
+	n := len(s.Inputs)
+	return row[:n:n]
 }
 
 // copyEntries makes one entry for each tenant of a table that has been copied.

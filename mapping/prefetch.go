@@ -12,7 +12,7 @@ import (
 // this batch nor in the cache. It may ask for too much or too little; what is
 // missing is asked for when it is needed.
 func (b *Batch) prefetch(ctx context.Context, works []work) error {
-	n := &needs{b: b, rows: map[*Source]map[sink.Key]bool{}, paths: map[pathKey]bool{}, waiting: map[pathKey]bool{}}
+	n := newNeeds(b)
 	for i := range works {
 		for j := range works[i].items {
 			if err := n.item(&works[i].items[j]); err != nil {
@@ -28,6 +28,10 @@ type needs struct {
 	rows    map[*Source]map[sink.Key]bool
 	paths   map[pathKey]bool
 	waiting map[pathKey]bool
+}
+
+func newNeeds(b *Batch) *needs {
+	return &needs{b: b, rows: map[*Source]map[sink.Key]bool{}, paths: map[pathKey]bool{}, waiting: map[pathKey]bool{}}
 }
 
 func (n *needs) item(it *item) error {

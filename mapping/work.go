@@ -156,12 +156,12 @@ func (w *work) skip(ctx context.Context, s *Source, key sink.Key, in cdc.Row) (b
 func (it *item) read(b *Batch, bd *binding) {
 	if it.c.Op == cdc.Delete {
 		it.in = bd.inputs(b, it.c.Old)
-		it.key = it.source.sourceKey(it.in)
+		it.key = it.source.KeyOf(it.in)
 		return
 	}
 	it.in = bd.inputs(b, it.c.New)
 	if it.c.Op == cdc.Insert {
-		it.key = it.source.sourceKey(it.in)
+		it.key = it.source.KeyOf(it.in)
 		return
 	}
 	old := bd.oldInputs(b, it.c)
@@ -170,9 +170,9 @@ func (it *item) read(b *Batch, bd *binding) {
 			it.in[i] = old[i]
 		}
 	}
-	it.key = it.source.sourceKey(it.in)
+	it.key = it.source.KeyOf(it.in)
 	if old != nil {
-		if k := it.source.sourceKey(old); k != it.key {
+		if k := it.source.KeyOf(old); k != it.key {
 			it.old, it.oldKey = old, k
 		}
 	}

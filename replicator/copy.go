@@ -253,8 +253,8 @@ func (c *copyState) take(p *pieceRead) (*taken, bool) {
 			}
 		}
 	} else {
-		if n := len(p.rows); n > 0 {
-			k.upto = p.rows[n-1].parts
+		if last := p.last(); last != nil {
+			k.upto = last
 		}
 		k.finish = p.end && !t.p.Done
 		k.progress.Done = t.p.Done || p.end
@@ -264,10 +264,15 @@ func (c *copyState) take(p *pieceRead) (*taken, bool) {
 			}
 		}
 	}
-	for _, r := range p.rows {
-		t.meet(r.key)
-		if !stale[r.key] && (p.request.keys == nil || c.isPending(t, r.key)) {
-			k.rows = append(k.rows, r)
+	if n := len(p.rows); n > 0 {
+		t.meet(p.rows[n-1].key) // they are in order
+	}
+	if k.rows = p.rows; len(stale) > 0 || p.request.keys != nil {
+		k.rows = nil
+		for _, r := range p.rows {
+			if !stale[r.key] && (p.request.keys == nil || c.isPending(t, r.key)) {
+				k.rows = append(k.rows, r)
+			}
 		}
 	}
 	k.progress.Upto = encodeParts(k.upto)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,12 +44,15 @@ type pieceRead struct {
 	request *pieceRequest
 	snap    snapshot
 	rows    []mappingRow
+	room    rowRoom
 	end     bool // there are no rows behind these
 	bytes   int
 	// found are the keys that there are, where only that was asked; parents the
 	// rows that paths pass, parents of others first.
 	found   map[sink.Key]bool
 	parents []parentRead
+	// met: the target has a row of the piece, which was to be new.
+	met bool
 	// err is why a step of a resync can't be read. It ends the request and not the
 	// session.
 	err error
@@ -56,9 +60,18 @@ type pieceRead struct {
 
 // mappingRow is a source row with its key.
 type mappingRow struct {
-	key   sink.Key
-	parts []string
-	row   cdc.Row
+	key sink.Key
+	row cdc.Row
+}
+
+// parts are the texts of the row's key. They are copies: a part of the row would
+// keep what was read with it in memory.
+func (r *mappingRow) parts(s *mapping.Source) []string {
+	parts := make([]string, len(s.Key))
+	for i := range parts {
+		parts[i] = strings.Clone(r.row[i].Text)
+	}
+	return parts
 }
 
 // pieceReader reads pieces from the source, each in a short REPEATABLE READ
@@ -235,25 +248,31 @@ func splitKeys(s *mapping.Source, keys []sink.Key) ([][]string, error) {
 	return parts, nil
 }
 
-func (p *pieceRead) add(row cdc.Row) error {
-	r := newMappingRow(p.request.table.source, row)
+// add takes a row over.
+func (p *pieceRead) add(values [][]byte) error {
+	row := p.room.row(values)
 	for i := range row {
 		p.bytes += len(row[i].Text)
 	}
-	p.rows = append(p.rows, r)
+	p.rows = append(p.rows, newMappingRow(p.request.table.source, row))
 	return nil
 }
 
-func newMappingRow(s *mapping.Source, row cdc.Row) mappingRow {
-	parts := make([]string, len(s.Key))
-	for i := range s.Key {
-		parts[i] = row[i].Text
+// last is the key of the piece's last row, nil if it has none.
+func (p *pieceRead) last() []string {
+	if len(p.rows) == 0 {
+		return nil
 	}
-	return mappingRow{key: sink.EncodeKey(parts...), parts: parts, row: row}
+	return p.rows[len(p.rows)-1].parts(p.request.table.source)
 }
 
-// query runs a statement and calls each for every row.
-func (r *pieceReader) query(ctx context.Context, sql string, args []string, each func(cdc.Row) error) error {
+func newMappingRow(s *mapping.Source, row cdc.Row) mappingRow {
+	return mappingRow{key: s.KeyOf(row), row: row}
+}
+
+// query runs a statement and calls each for every row, with values that are valid
+// until it returns.
+func (r *pieceReader) query(ctx context.Context, sql string, args []string, each func(values [][]byte) error) error {
 	params := make([][]byte, len(args))
 	for i, a := range args {
 		params[i] = []byte(a)
@@ -262,33 +281,11 @@ func (r *pieceReader) query(ctx context.Context, sql string, args []string, each
 	var failed error
 	for res.NextRow() {
 		if failed == nil {
-			failed = each(textRow(res.Values()))
+			failed = each(res.Values())
 		}
 	}
 	_, err := res.Close()
 	return errors.Join(failed, err)
-}
-
-// textRow copies one row out of the connection's buffer, in one allocation.
-func textRow(values [][]byte) cdc.Row {
-	n := 0
-	for _, v := range values {
-		n += len(v)
-	}
-	buf := make([]byte, 0, n)
-	for _, v := range values {
-		buf = append(buf, v...)
-	}
-	text := string(buf)
-	row := make(cdc.Row, len(values))
-	for i, v := range values {
-		if v == nil {
-			continue
-		}
-		row[i] = cdc.TextValue(text[:len(v)])
-		text = text[len(v):]
-	}
-	return row
 }
 
 func exec(ctx context.Context, c *pgconn.PgConn, sql string) error {

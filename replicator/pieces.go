@@ -48,7 +48,7 @@ func (x *pieceExchange) receive(ctx context.Context, c *copyState, limit int) (*
 			return nil, nil
 		}
 		if req.ranged() && p.err == nil && !p.end && len(x.awaited) == 0 && len(p.rows) > 0 {
-			x.send(&pieceRequest{table: req.table, step: req.step, after: p.rows[len(p.rows)-1].parts, limit: p.nextLimit(limit)})
+			x.send(&pieceRequest{table: req.table, step: req.step, after: p.last(), limit: p.nextLimit(limit)})
 		}
 		return p, nil
 	}
@@ -108,7 +108,7 @@ func (a *applier) applyPiece(ctx context.Context, b *mapping.Batch, p *pieceRead
 		rows[i] = k.rows[i].row
 	}
 	piece := &mapping.Piece{
-		Source: s, Rows: rows, Compare: !p.request.table.fresh,
+		Source: s, Rows: rows, Compare: p.met || !p.request.table.fresh,
 		Progress: &k.progress, Commit: at.Commit, Time: at.Time, Finish: k.finish,
 	}
 	if err := b.Piece(ctx, piece); err != nil {

@@ -132,8 +132,8 @@ func (s *settling) settleRange(stale map[sink.Key]bool) {
 		return
 	}
 	s.next.Pending = append(s.next.Pending, again...)
-	if n := len(s.p.rows); n > 0 {
-		s.next.After = s.p.rows[n-1].parts
+	if last := s.p.last(); last != nil {
+		s.next.After = last
 	}
 	s.next.Read = s.p.end
 }
@@ -158,7 +158,7 @@ func (s *settling) settleTargets(stale map[sink.Key]bool) error {
 	if !step.exist {
 		there = map[sink.Key]bool{}
 		for _, row := range s.p.rows {
-			key, err := t.source.TargetKey(row.parts)
+			key, err := t.source.TargetKey(row.parts(t.source))
 			if err != nil {
 				return err
 			}

@@ -51,11 +51,11 @@ func (r *pieceReader) readTargets(ctx context.Context, p *pieceRead) error {
 	}
 	wanted := keySet(st.targets)
 	sql, args := s.PieceSQL(nil, 0)
-	return r.query(ctx, sql, args, func(row cdc.Row) error {
-		m := newMappingRow(s, row)
-		key, err := s.TargetKey(m.parts)
+	return r.query(ctx, sql, args, func(values [][]byte) error {
+		m := newMappingRow(s, textRow(values))
+		key, err := s.TargetKey(m.parts(s))
 		if err == nil && wanted[key] {
-			err = p.add(row)
+			err = p.add(values)
 		}
 		return err
 	})
@@ -83,10 +83,10 @@ func (r *pieceReader) existing(ctx context.Context, p *pieceRead, keys [][]strin
 		wanted = keySet(p.request.step.targets)
 	}
 	sql, args := p.request.table.source.ExistSQL(keys)
-	return r.query(ctx, sql, args, func(row cdc.Row) error {
-		parts := make([]string, len(row))
-		for i := range row {
-			parts[i] = row[i].Text
+	return r.query(ctx, sql, args, func(values [][]byte) error {
+		parts := make([]string, len(values))
+		for i := range values {
+			parts[i] = string(values[i])
 		}
 		key, err := name(parts)
 		if err == nil && (wanted == nil || wanted[key]) {
@@ -170,7 +170,8 @@ func (r *pieceReader) readParentRows(ctx context.Context, parent *parentRead, ke
 		return err
 	}
 	sql, args := s.KeysSQL(parts)
-	return r.query(ctx, sql, args, func(row cdc.Row) error {
+	return r.query(ctx, sql, args, func(values [][]byte) error {
+		row := textRow(values)
 		parent.rows = append(parent.rows, newMappingRow(s, row))
 		for i, next := range s.Node.Next {
 			note(next, row[s.NodeInputs[i]])

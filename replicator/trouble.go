@@ -56,6 +56,9 @@ func (a *applier) apply(ctx, work context.Context, group []*cdc.Transaction, p *
 			return err
 		case ctx.Err() != nil && work.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, sink.ErrExists) && p != nil && !p.met:
+			p.met = true // another writer was faster: what differs is written
+			continue
 		case errors.As(err, &reject) && !careful:
 			careful = true
 			continue

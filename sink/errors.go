@@ -15,6 +15,8 @@ var (
 	ErrStandby = errors.New("another instance of the bridge holds the lease")
 	// ErrFenced: another instance has taken over; this one must exit.
 	ErrFenced = errors.New("another instance of the bridge has taken over")
+	// ErrExists: the target has a row that was to be a new one (RowSet.New).
+	ErrExists = errors.New("the target has a row that was to be new")
 	// ErrNoRequest: the request has ended or was withdrawn.
 	ErrNoRequest = errors.New("the request is not open any more")
 )

@@ -51,6 +51,9 @@ type Ref struct {
 type RowSet struct {
 	Table *Table
 	Mode  Mode
+	// New says that no row of an Insert is believed to be there. The sink may then
+	// take a shorter way, on which one that is there after all is ErrExists.
+	New bool
 	// Columns are the positions in Table.Columns that Rows carry, in this
 	// order; for Update the key columns come first, as in Table.Key, and for
 	// Remove there are only those.

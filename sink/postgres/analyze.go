@@ -16,6 +16,13 @@ type growth struct {
 
 func (g *growth) due() bool { return !g.known || g.written > analyzeAfter+g.at }
 
+// refreshed notes that statistics are made of what has been written.
+func (g *growth) refreshed() {
+	g.known = true
+	g.at += g.written
+	g.written = 0
+}
+
 // analyze makes statistics of the private tables that have outgrown theirs. It is
 // called before statements over sets, within their batch.
 func (t *tx) analyze() {
@@ -27,9 +34,7 @@ func (t *tx) analyze() {
 			continue
 		}
 		t.add(refreshStatistics(g.table))
-		g.of.known = true
-		g.of.at += g.of.written
-		g.of.written = 0
+		g.of.refreshed()
 	}
 }
 

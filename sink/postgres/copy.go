@@ -47,6 +47,28 @@ func (t *tx) copySet(ctx context.Context, set *sink.RowSet) error {
 	return t.fail(ctx, explain(&op{table: set.Table.FullName()}, err))
 }
 
+// insertNew writes rows that are believed to be new by a COPY that stays open for
+// more of them. A few are not worth one.
+func (t *tx) insertNew(ctx context.Context, set *sink.RowSet) error {
+	open := t.stream != nil && t.stream.table == set.Table
+	if !open && !t.s.large(set.Rows) {
+		return t.upsert(set)
+	}
+	subject, err := t.subjectTo(ctx, set.Table, true)
+	switch {
+	case err != nil:
+		return err
+	case subject || !t.s.unmarked[set.Table]:
+		return t.copySet(ctx, set)
+	}
+	for _, row := range set.Rows {
+		if err := writable(row); err != nil {
+			return err
+		}
+	}
+	return t.streamSet(ctx, set)
+}
+
 // subjectTo reports whether the role is subject to the table's row security:
 // COPY FROM is refused then, whatever the policies say. The first question for a
 // table costs a round trip; with marks it takes along whether the table has
@@ -75,14 +97,22 @@ func (t *tx) subjectTo(ctx context.Context, table *sink.Table, marks bool) (bool
 
 func (t *tx) copyFrom(ctx context.Context, set *sink.RowSet) error {
 	for _, row := range set.Rows {
-		for _, v := range row {
-			if v.Kind == cdc.Unchanged {
-				return errUnchanged
-			}
+		if err := writable(row); err != nil {
+			return err
 		}
 	}
 	_, err := t.s.conn.CopyFrom(ctx, &copyReader{rows: set.Rows}, copySQL(set))
 	return err
+}
+
+// writable refuses a row that lacks a value.
+func writable(row cdc.Row) error {
+	for i := range row {
+		if row[i].Kind == cdc.Unchanged {
+			return errUnchanged
+		}
+	}
+	return nil
 }
 
 func copySQL(set *sink.RowSet) string {

@@ -60,7 +60,7 @@ func (t *tx) applyEntries(ctx context.Context, w *sink.Writes) error {
 			return err
 		}
 		if !subject && !t.opts.Careful {
-			return t.streamEntries(ctx, set)
+			return t.streamSet(ctx, set)
 		}
 	}
 	args, err := setArrays(set)
@@ -80,7 +80,8 @@ func (t *tx) applyEntries(ctx context.Context, w *sink.Writes) error {
 
 // applyCopied records the progress of first copies. When one is done, the private
 // tables have changed as much as they ever will at once; statistics of before
-// would make the first tenant move read all of them.
+// would make the first tenant move read all of them. A table that no path passes
+// has changed nothing there.
 func (t *tx) applyCopied(_ context.Context, w *sink.Writes) error {
 	done := false
 	for i := range w.Copied {
@@ -103,7 +104,8 @@ func (t *tx) applyCopied(_ context.Context, w *sink.Writes) error {
 		})
 		done = done || c.Done
 	}
-	if done {
+	if g := &t.s.paths; done && (!g.known || g.written > 0) {
+		g.refreshed()
 		t.add(refreshStatistics("path_values"))
 	}
 	return nil

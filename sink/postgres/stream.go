@@ -8,16 +8,20 @@ import (
 	"time"
 
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/sink"
 )
 
-// entryStream is a COPY into the audit table that goes on while the mapping works
-// out what comes next. Entries are most of what an audited batch writes, and the
-// target takes longer to index them than the bridge to make them.
+// rowStream is a COPY into a table that goes on while the mapping works out what
+// comes next: of entries, which are most of what an audited batch writes, and of
+// rows that the target doesn't have. It takes longer to index them than the bridge
+// to make them.
 //
 // It has the connection for itself until it is finished: whatever else goes to
-// the target waits for that (tx.finishEntries), and learns of its error then.
-type entryStream struct {
+// the target waits for that (tx.finishStream), and learns of its error then.
+type rowStream struct {
+	table  *sink.Table
 	sets   chan []cdc.Row
 	stop   chan struct{}
 	cancel context.CancelFunc
@@ -30,24 +34,25 @@ const streamAhead = 2
 
 var errAbandoned = errors.New("the batch was given up")
 
-// streamEntries sends entries by a COPY that stays open for more of them.
-func (t *tx) streamEntries(ctx context.Context, set *sink.RowSet) error {
-	if t.entries == nil {
+// streamSet sends rows by a COPY that stays open for more of them. What waits to
+// be sent goes before them.
+func (t *tx) streamSet(ctx context.Context, set *sink.RowSet) error {
+	if t.stream == nil || t.stream.table != set.Table || len(t.pending) > 0 {
 		if err := t.flush(ctx); err != nil {
 			return err
 		}
-		t.entries = t.openEntries(ctx, set)
+		t.stream = t.openStream(ctx, set)
 	}
 	select {
-	case t.entries.sets <- set.Rows:
+	case t.stream.sets <- set.Rows:
 		return nil
-	case <-t.entries.done:
-		return t.finishEntries(ctx)
+	case <-t.stream.done:
+		return t.finishStream(ctx)
 	}
 }
 
-func (t *tx) openEntries(ctx context.Context, set *sink.RowSet) *entryStream {
-	e := &entryStream{sets: make(chan []cdc.Row, streamAhead), stop: make(chan struct{}), done: make(chan struct{})}
+func (t *tx) openStream(ctx context.Context, set *sink.RowSet) *rowStream {
+	e := &rowStream{table: set.Table, sets: make(chan []cdc.Row, streamAhead), stop: make(chan struct{}), done: make(chan struct{})}
 	ctx, e.cancel = context.WithCancel(ctx)
 	conn, sql := t.s.conn, copySQL(set)
 	go func() {
@@ -58,7 +63,7 @@ func (t *tx) openEntries(ctx context.Context, set *sink.RowSet) *entryStream {
 }
 
 // next waits for further rows.
-func (e *entryStream) next() ([]cdc.Row, error) {
+func (e *rowStream) next() ([]cdc.Row, error) {
 	select {
 	case rows, ok := <-e.sets:
 		if !ok {
@@ -70,32 +75,44 @@ func (e *entryStream) next() ([]cdc.Row, error) {
 	}
 }
 
-// finishEntries ends the stream of entries, if one is open, and waits until the
-// target has all of them.
-func (t *tx) finishEntries(ctx context.Context) error {
-	e := t.entries
+// finishStream ends the stream, if one is open, and waits until the target has all
+// of its rows.
+func (t *tx) finishStream(ctx context.Context) error {
+	e := t.stream
 	if e == nil {
 		return nil
 	}
-	t.entries = nil
+	t.stream = nil
 	close(e.sets)
 	<-e.done
 	e.cancel()
 	if e.err == nil {
 		return nil
 	}
-	o := &op{table: t.s.entries.FullName(), entries: true}
-	return t.fail(ctx, fmt.Errorf("table %s: %w", o.table, explain(o, e.err)))
+	return t.fail(ctx, fmt.Errorf("table %s: %w", e.table.FullName(), t.streamError(e)))
 }
 
-// abandonEntries gives an open stream up, and the connection with it where the
+func (t *tx) streamError(e *rowStream) error {
+	o := &op{table: e.table.FullName(), entries: e.table == t.s.entries}
+	switch code := pg.Code(e.err); {
+	case o.entries:
+	case code == "23505":
+		return sink.ErrExists
+	case code == "0A000": // row security was switched on since we asked
+		t.s.subject[e.table] = true
+		return fault.Wrap(fault.Retry, "", pg.Safe(e.err))
+	}
+	return explain(o, e.err)
+}
+
+// abandonStream gives an open stream up, and the connection with it where the
 // target doesn't answer.
-func (t *tx) abandonEntries() {
-	e := t.entries
+func (t *tx) abandonStream() {
+	e := t.stream
 	if e == nil {
 		return
 	}
-	t.entries = nil
+	t.stream = nil
 	close(e.stop)
 	defer e.cancel()
 	select {

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -98,5 +99,45 @@ func TestSink_StreamOfEntriesGivenUp(t *testing.T) {
 	b.must(b.entries(1))
 	if got := b.entryCount(); got != "1000" {
 		t.Errorf("%s entries, want 1000", got)
+	}
+}
+
+// Rows that are to be new come set by set. One that is there after all ends the
+// batch with an error of its own, at the latest when something is read.
+func TestSink_NewRows(t *testing.T) {
+	t.Parallel()
+	url, admin := newDB(t, newCluster(t))
+	b := newBridge(t, url, admin)
+	rows := func(from, n int) *sink.Writes {
+		w := b.insert(upTo(from + n)[from:]...)
+		w.Rows[0].New = true
+		return w
+	}
+	tx := b.begin(sink.TxOptions{})
+	for i := range 3 {
+		if err := tx.Apply(t.Context(), rows(1000*i, 1000)); err != nil {
+			t.Fatalf("Apply: %v", err)
+		}
+	}
+	if err := tx.Commit(t.Context(), sink.Progress{LSN: b.lsn}); err != nil {
+		t.Fatalf("Commit: %v", err)
+	}
+	if got := b.count(); got != "3000" {
+		t.Fatalf("%s rows, want 3000", got)
+	}
+	tx = b.begin(sink.TxOptions{})
+	err := tx.Apply(t.Context(), rows(2500, 1000))
+	if err == nil {
+		_, err = tx.Load(t.Context(), &sink.Query{Rows: map[*sink.Table][]sink.Key{b.contacts: {"1"}}})
+	}
+	if !errors.Is(err, sink.ErrExists) {
+		t.Fatalf("rows that are there: %v, want ErrExists", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatalf("Rollback: %v", err)
+	}
+	b.must(rows(3000, 500))
+	if got := b.count(); got != "3500" {
+		t.Errorf("%s rows, want 3500", got)
 	}
 }

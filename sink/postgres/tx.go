@@ -26,8 +26,8 @@ type tx struct {
 
 	pending []op
 	bytes   int
-	// entries is the stream of entries that is open, if any.
-	entries *entryStream
+	// stream is the COPY that is open, if any.
+	stream *rowStream
 	// touched is nil over a connection.
 	touched *touched
 	// failure is the first error, after which only Rollback is allowed.
@@ -92,7 +92,7 @@ func (t *tx) usable() error {
 
 // flush sends what is pending, with more at the end, in one round trip.
 func (t *tx) flush(ctx context.Context, more ...op) error {
-	if err := t.finishEntries(ctx); err != nil {
+	if err := t.finishStream(ctx); err != nil {
 		return err
 	}
 	ops := append(t.pending, more...)
@@ -179,7 +179,7 @@ func (t *tx) Commit(ctx context.Context, p sink.Progress) error {
 	if err := ctx.Err(); err != nil {
 		return t.fail(ctx, fmt.Errorf("commit: %w", err)) // nothing has been sent
 	}
-	if err := t.finishEntries(ctx); err != nil {
+	if err := t.finishStream(ctx); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	c := p.Counters
@@ -251,7 +251,7 @@ func (t *tx) Rollback(ctx context.Context) error {
 }
 
 func (t *tx) end(committed bool) {
-	t.abandonEntries()
+	t.abandonStream()
 	t.done = true
 	t.pending = nil
 	if !committed {

@@ -93,6 +93,8 @@ func (t *tx) applySets(ctx context.Context, sets []sink.RowSet) error {
 		}
 		var err error
 		switch {
+		case set.Mode == sink.Insert && set.New && t.s.session == nil && !t.opts.Careful:
+			err = t.insertNew(ctx, set)
 		case set.Mode == sink.Insert && t.s.large(set.Rows):
 			err = t.copySet(ctx, set)
 		case set.Mode == sink.Insert:

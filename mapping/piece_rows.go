@@ -1,0 +1,315 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+
+	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/sink"
+)
+
+// rowsAhead is how many rows of a piece are handed to the sink at once, so that
+// the target can work on them while the next ones are made.
+const rowsAhead = 1000
+
+// newRows writes rows of a piece that the target doesn't have. A copy has millions
+// of them, so they pass without a state of their own: what they need beside
+// themselves is asked for before, once for all that begin at the same key.
+type newRows struct {
+	w *work
+	p *Piece
+	t *Target
+	// starts are the columns that paths begin at, derived what is at their ends for
+	// each of Table.Derived.
+	starts  []*pathStart
+	derived [][]pathEnd
+	// known are target keys of rows that the batch or the held rows know of.
+	known map[sink.Key]bool
+	// ahead go to the sink next, rest when those have.
+	ahead []cdc.Row
+	rest  []restRow
+	// tenants counts the rows that have been handed on.
+	tenants map[string]int64
+}
+
+// restRow is a row that is no news, that may be refused, or that has no tenant, and
+// what it is made from.
+type restRow struct{ from, row cdc.Row }
+
+// pathStart is a target column that paths begin at.
+type pathStart struct {
+	column  int
+	lookups []*sink.Lookup
+	// ends has, for every text that the column takes, the ends of lookups. texts
+	// are in the order of the rows.
+	ends  map[string]cdc.Row
+	texts []string
+}
+
+// pathEnd is one of a start's ends or, without a start, the column itself.
+type pathEnd struct {
+	start *pathStart
+	at    int
+}
+
+func (w *work) newRows(ctx context.Context, p *Piece) error {
+	n := &newRows{w: w, p: p, t: p.Source.Target, tenants: map[string]int64{}}
+	n.plan()
+	if err := n.follow(ctx); err != nil {
+		return err
+	}
+	if err := n.find(ctx); err != nil {
+		return err
+	}
+	if !w.b.careful { // what waits would break the rows' stream later
+		if err := w.b.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	for _, from := range p.Rows {
+		row, err := n.build(from)
+		if err != nil {
+			return err
+		}
+		tenant := row[n.t.Table.Tenant]
+		if w.b.careful || tenant.Kind != cdc.Text || n.known != nil && n.known[n.t.Table.KeyOf(row)] {
+			n.rest = append(n.rest, restRow{from, row})
+			continue
+		}
+		n.tenants[tenant.Text]++
+		n.ahead = append(n.ahead, row)
+		if err := n.hand(ctx, rowsAhead); err != nil {
+			return err
+		}
+	}
+	if err := n.hand(ctx, 1); err != nil {
+		return err
+	}
+	if err := n.takeRest(ctx); err != nil {
+		return err
+	}
+	for tenant, rows := range n.tenants {
+		p.count(tenant, rows)
+		w.b.Counters.Rows += rows
+		w.b.Tally.add(p.Source, cdc.TextValue(tenant), rows)
+	}
+	return nil
+}
+
+// plan sorts the table's lookups by where they begin.
+func (n *newRows) plan() {
+	byColumn := map[int]*pathStart{}
+	for i := range n.t.Table.Derived {
+		var ends []pathEnd
+		for j := range n.t.Table.Derived[i].From {
+			l := &n.t.Table.Derived[i].From[j]
+			if len(l.Steps) == 0 {
+				ends = append(ends, pathEnd{at: l.Column})
+				continue
+			}
+			s := byColumn[l.Column]
+			if s == nil {
+				s = &pathStart{column: l.Column, ends: map[string]cdc.Row{}}
+				byColumn[l.Column] = s
+				n.starts = append(n.starts, s)
+			}
+			ends = append(ends, pathEnd{start: s, at: len(s.lookups)})
+			s.lookups = append(s.lookups, l)
+		}
+		n.derived = append(n.derived, ends)
+	}
+}
+
+// follow finds the ends of all paths of the piece.
+func (n *newRows) follow(ctx context.Context) error {
+	b := n.w.b
+	needs := newNeeds(b)
+	for _, s := range n.starts {
+		col := &n.t.Columns[s.column]
+		for _, from := range n.p.Rows {
+			v, err := col.own(n.p.Source.inputsOf(from))
+			if err != nil {
+				return err
+			}
+			if v.Kind != cdc.Text {
+				continue
+			}
+			if _, met := s.ends[v.Text]; met {
+				continue
+			}
+			s.ends[v.Text] = nil
+			s.texts = append(s.texts, v.Text)
+			for _, l := range s.lookups {
+				needs.follow(l, v)
+			}
+		}
+	}
+	if err := b.load(ctx, needs.query()); err != nil {
+		return err
+	}
+	for _, s := range n.starts {
+		for _, text := range s.texts {
+			ends := b.newRow(len(s.lookups))
+			for i, l := range s.lookups {
+				var err error
+				if ends[i], err = b.lookup(ctx, l, cdc.TextValue(text)); err != nil {
+					return err
+				}
+			}
+			s.ends[text] = ends
+		}
+	}
+	return nil
+}
+
+// find finds the rows of the piece that are no news: the stream has left them
+// held, or this batch has met them.
+func (n *newRows) find(ctx context.Context) error {
+	b, s := n.w.b, n.p.Source
+	if b.careful || len(n.p.Rows) == 0 || !b.mayBeHeld() && len(b.rows[s]) == 0 {
+		return nil
+	}
+	keys := make([]sink.Key, len(n.p.Rows))
+	n.known = map[sink.Key]bool{}
+	for i, from := range n.p.Rows {
+		var err error
+		if keys[i], err = n.t.targetKey(s.inputsOf(from)); err != nil {
+			return err
+		}
+		if b.rows[s][keys[i]] != nil {
+			n.known[keys[i]] = true
+		}
+	}
+	if !b.mayBeHeld() {
+		return nil
+	}
+	q := &sink.HeldQuery{Table: n.t.Table, Keys: keys, Limit: releasePage}
+	for more := true; more; {
+		var page []sink.Key
+		var err error
+		if page, more, err = b.HeldKeys(ctx, q); err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, k := range page {
+			n.known[k] = true
+		}
+		q.After = &page[len(page)-1]
+	}
+	return nil
+}
+
+// build makes the target row of one that PieceSQL has read. An observed column
+// takes its initial value.
+func (n *newRows) build(from cdc.Row) (cdc.Row, error) {
+	in := n.p.Source.inputsOf(from)
+	initial := from[len(in):]
+	row := n.w.b.newRow(len(n.t.Columns))
+	for i := range n.t.Columns {
+		switch c := &n.t.Columns[i]; {
+		case c.Derived:
+		case c.Observed != nil:
+			row[i], initial = initial[0], initial[1:]
+		case c.Convert == nil && c.Const == nil && len(c.Own) == 1:
+			row[i] = in[c.Own[0]]
+		default:
+			v, err := c.own(in)
+			if err != nil {
+				return nil, err
+			}
+			row[i] = v
+		}
+	}
+	for i, ends := range n.derived {
+		var first cdc.Value
+		for _, e := range ends {
+			if first = e.of(row); first.Kind != cdc.Null {
+				break
+			}
+		}
+		row[n.t.Table.Derived[i].Column] = first
+	}
+	return row, nil
+}
+
+func (e *pathEnd) of(row cdc.Row) cdc.Value {
+	if e.start == nil {
+		return row[e.at]
+	}
+	v := row[e.start.column]
+	if v.Kind != cdc.Text {
+		return cdc.Value{}
+	}
+	return e.start.ends[v.Text][e.at]
+}
+
+// hand hands the rows that are ready to the sink when there are enough of them.
+func (n *newRows) hand(ctx context.Context, enough int) error {
+	if len(n.ahead) < enough {
+		return nil
+	}
+	rows := n.ahead
+	n.ahead = make([]cdc.Row, 0, rowsAhead)
+	t := n.t.Table
+	return n.w.b.tx.Apply(ctx, &sink.Writes{Rows: []sink.RowSet{
+		{Table: t, Mode: sink.Insert, New: true, Columns: allColumns(t), Rows: rows}}})
+}
+
+// takeRest takes over the rows that aren't like the others.
+func (n *newRows) takeRest(ctx context.Context) error {
+	b := n.w.b
+	if b.mayBeHeld() && len(n.rest) > 0 {
+		var keys []sink.Key
+		for i := range n.rest {
+			if key := n.t.Table.KeyOf(n.rest[i].row); b.rows[n.p.Source][key] == nil {
+				keys = append(keys, key)
+			}
+		}
+		if err := b.load(ctx, &sink.Query{Rows: map[*sink.Table][]sink.Key{n.t.Table: keys}}); err != nil {
+			return err
+		}
+	}
+	for _, r := range n.rest {
+		if err := n.apart(r.from, r.row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *newRows) apart(from, row cdc.Row) error {
+	w, p, t := n.w, n.p, n.t
+	st := w.b.fresh(p.Source, t.Table.KeyOf(row))
+	if missing(row) {
+		return errors.New("a row that was read from the source lacks a value")
+	}
+	if st.now.incomplete() {
+		for i := range t.Columns {
+			if t.Columns[i].Observed != nil {
+				row[i] = st.now.row[i] // the stream has seen what happened
+			}
+		}
+	}
+	next := version{row: row}
+	if t.settle(&next) {
+		w.b.Counters.Dropped++
+		if st.now.place != inHeld {
+			return nil
+		}
+	}
+	if next.place == inTable {
+		p.count(row[t.Table.Tenant].Text, 1)
+	}
+	if len(st.waiting) > 0 {
+		w.released = append(w.released, st)
+	}
+	if w.b.careful {
+		it := &item{c: &cdc.Change{Op: cdc.Insert}, source: p.Source, in: p.Source.inputsOf(from), key: p.Source.KeyOf(from)}
+		w.advance(step{item: it, st: st, op: cdc.Insert, prev: st.now, next: next, quiet: true})
+		return nil
+	}
+	w.adopt(st, next) // a row that was there makes no entry
+	return nil
+}
