@@ -25,6 +25,7 @@ func (c *compiler) auditTable() {
 		Schema: a.table.Schema, Name: a.table.Name,
 		ID: a.columns["id"].name, Tenant: a.columns["tenant"].name, User: a.columns["user"].name,
 		Action: a.columns["action"].name, Details: a.columns["details"].name, Time: a.columns["time"].name,
+		Chained: audit.Chain,
 	}
 	for _, t := range c.f.tables {
 		if t.target == a.table {
@@ -40,6 +41,26 @@ func (c *compiler) auditTable() {
 var entryTypes = map[string][]string{
 	"id": {"uuid", "text", "varchar"}, "action": {"text", "varchar"},
 	"details": {"jsonb", "json", "text"}, "time": {"timestamptz"},
+}
+
+// chainedTypes are those that they may have where entries are linked: what is read
+// back must tell what was written, and the index over numbers takes no other.
+var chainedTypes = map[string][]string{
+	"tenant": {"int8", "int4", "int2", "uuid", "text", "varchar"}, "user": {"int8", "int4", "int2", "uuid", "text", "varchar"},
+	"details": {"jsonb"}, "time": {"timestamptz"},
+}
+
+// chainedColumn checks a column of an audit table whose entries are linked.
+func (c *compiler) chainedColumn(a *auditLog, role string, col *pg.Column, alter string) {
+	types := chainedTypes[role]
+	if types == nil {
+		return
+	}
+	t := base(&col.Type)
+	if !isBuiltin(t, types...) || role == "time" && t.Mod >= 0 && t.Mod < 6 {
+		c.add(a.columns[role].at, alter+" ALTER COLUMN "+pg.Quote(col.Name)+" TYPE "+types[0]+", or turn audit.chain off",
+			"column %q of audit table %s is %s; with audit.chain it takes %s", col.Name, a.table, col.Type.Display, oneOf(types))
+	}
 }
 
 func (c *compiler) existingAuditTable(a *auditLog, dst *pg.Table) {
@@ -58,6 +79,8 @@ func (c *compiler) existingAuditTable(a *auditLog, dst *pg.Table) {
 		}
 		if types := entryTypes[role.role]; types != nil && (!isBuiltin(base(&col.Type), types...) || base(&col.Type).Mod >= 0 && role.role == "action") {
 			c.add(name.at, alter+" ALTER COLUMN "+pg.Quote(name.name)+" TYPE "+types[0], "column %q of audit table %s is %s, and takes %s", name.name, a.table, col.Type.Display, oneOf(types))
+		} else if c.mapping.Audit.Chain {
+			c.chainedColumn(a, role.role, col, alter)
 		}
 		if role.role == "user" && col.NotNull {
 			c.add(name.at, alter+" ALTER COLUMN "+pg.Quote(name.name)+" DROP NOT NULL", "column %q of audit table %s is NOT NULL, and not every change has a known user", name.name, a.table)

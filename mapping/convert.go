@@ -80,7 +80,7 @@ func convertJSONObject(keys []string, types []*pg.Type) Convert {
 			m.to = len(out)
 			members = append(members, m)
 		}
-		return cdc.TextValue(string(append(orderMembers(out, members), '}'))), nil
+		return cdc.TextValue(string(append(orderMembers(out, members, new([]byte)), '}'))), nil
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type scratch struct {
 	rest, details, id, named []byte
 	changes                  []change
+	chain                    chainer
 }
 
 // rest is the text of a details object behind "n".
@@ -30,13 +31,18 @@ func (r *rest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// details is the object of entry n.
-func (b *Batch) details(n int64, r rest) string {
+// writeDetails writes the details of entry e, which has everything else, and links
+// it if there is a chain.
+func (b *Batch) writeDetails(e *sink.Entry, d *draft) {
 	buf := append(b.scratch.details[:0], `{"by":"walbridge","n":`...)
-	buf = append(strconv.AppendInt(buf, n, 10), ',')
-	buf = append(append(buf, r...), '}')
+	buf = append(strconv.AppendInt(buf, b.Counters.AuditHead, 10), ',')
+	buf = append(buf, d.Rest...)
+	if b.e.m.Audit.Chain || d.linked {
+		buf = b.link(e, buf)
+	}
+	buf = append(buf, '}')
 	b.scratch.details = buf
-	return string(buf)
+	e.Details = string(buf)
 }
 
 // rest writes the details behind "n".

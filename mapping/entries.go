@@ -28,6 +28,8 @@ type draft struct {
 	Sent []string `json:"sent,omitempty"`
 	// Rest is the details object behind "n", without its opening brace.
 	Rest rest `json:"rest"`
+	// linked puts it into the chain even while that is off.
+	linked bool
 }
 
 // writeEntries makes the entries of the transaction, in the order of its
@@ -255,10 +257,11 @@ func (b *Batch) emit(d *draft, tenant string) {
 func (b *Batch) number(id string, d *draft, tenant string) {
 	b.Counters.AuditHead++
 	b.Counters.Entries++
-	e := sink.Entry{ID: id, Tenant: tenant, Action: d.Action, Details: b.details(b.Counters.AuditHead, d.Rest), Time: d.Time}
+	e := sink.Entry{ID: id, Tenant: tenant, Action: d.Action, Time: d.Time}
 	if d.User != nil {
 		e.User = cdc.TextValue(*d.User)
 	}
+	b.writeDetails(&e, d)
 	b.entries = append(b.entries, e)
 }
 

@@ -27,8 +27,10 @@ type ForgetPage struct {
 	// Dependents says that the rows which depend on these are forgotten, too, so
 	// that nobody needs their path values any more.
 	Dependents bool
-	// LSN is the point of the stream.
-	LSN cdc.LSN
+	// LSN is the point of the stream, Request the one that asks for it, at its Time.
+	LSN     cdc.LSN
+	Request int64
+	Time    time.Time
 }
 
 // ForgetCounts says what has been erased.
@@ -263,6 +265,7 @@ func (b *Batch) Forget(ctx context.Context, p *ForgetPage) (n ForgetCounts, tena
 		note(e.Tenant)
 		n.Entries += e.Entries
 	}
+	b.emptied(p, erased)
 	return n, tenants, nil
 }
 

@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"slices"
@@ -36,11 +35,20 @@ type jsonParser struct {
 	in  string
 	at  int
 	out []byte
+	// members are those of the objects that are being read, spare is room to order
+	// them in.
+	members []member
+	spare   []byte
 }
 
 func (p *jsonParser) space() {
-	for p.at < len(p.in) && strings.IndexByte(" \t\n\r", p.in[p.at]) >= 0 {
-		p.at++
+	for p.at < len(p.in) && p.in[p.at] <= ' ' {
+		switch p.in[p.at] {
+		case ' ', '\t', '\n', '\r':
+			p.at++
+		default:
+			return
+		}
 	}
 }
 
@@ -114,9 +122,20 @@ type member struct {
 }
 
 func (p *jsonParser) object(depth int) bool {
-	p.at++
+	outer := len(p.members)
+	ok := p.objectMembers(depth)
+	p.out = append(orderMembers(p.out, p.members[outer:], &p.spare), '}')
+	p.members = p.members[:outer]
+	return ok
+}
+
+// objectMembers reads an object up to its end and adds its members to those that
+// are there, in the order in which they come.
+func (p *jsonParser) objectMembers(depth int) bool {
+	if !p.take('{') {
+		return false
+	}
 	p.out = append(p.out, '{')
-	var members []member
 	for n := 0; !p.take('}'); n++ {
 		if n > 0 {
 			if !p.take(',') {
@@ -135,9 +154,8 @@ func (p *jsonParser) object(depth int) bool {
 			return false
 		}
 		m.to = len(p.out)
-		members = append(members, m)
+		p.members = append(p.members, m)
 	}
-	p.out = append(orderMembers(p.out, members), '}')
 	return true
 }
 
@@ -147,8 +165,8 @@ func compareKeys(a, b string) int {
 }
 
 // orderMembers brings the members that end out into jsonb's order; of equal keys
-// the last one counts.
-func orderMembers(out []byte, members []member) []byte {
+// the last one counts. spare is room to do it in.
+func orderMembers(out []byte, members []member, spare *[]byte) []byte {
 	ordered := true
 	for i := 1; i < len(members) && ordered; i++ {
 		ordered = compareKeys(members[i-1].key, members[i].key) < 0
@@ -157,8 +175,8 @@ func orderMembers(out []byte, members []member) []byte {
 		return out
 	}
 	start := members[0].from
-	old := bytes.Clone(out[start:])
-	out = out[:start]
+	old := append((*spare)[:0], out[start:]...)
+	*spare, out = old, out[:start]
 	slices.SortStableFunc(members, func(a, b member) int { return compareKeys(a.key, b.key) })
 	for i, m := range members {
 		if i+1 < len(members) && members[i+1].key == m.key {
@@ -275,17 +293,22 @@ func (p *jsonParser) hex4() (rune, bool) {
 // appendJSONText writes s as a JSON string the way escape_json does.
 func appendJSONText(out []byte, s string) []byte {
 	out = append(out, '"')
+	start := 0
 	for i := range len(s) {
-		switch c := s[i]; {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		out = append(out, s[start:i]...)
+		start = i + 1
+		switch {
 		case c == '"' || c == '\\':
 			out = append(out, '\\', c)
-		case c >= 0x20:
-			out = append(out, c)
 		case strings.IndexByte("\b\f\n\r\t", c) >= 0:
 			out = append(out, '\\', "bfnrt"[strings.IndexByte("\b\f\n\r\t", c)])
 		default:
 			out = append(out, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}
 	}
-	return append(out, '"')
+	return append(append(out, s[start:]...), '"')
 }

@@ -154,6 +154,8 @@ type Audit struct {
 	// MaxValue is the size in bytes above which a value is replaced by its size
 	// and hash.
 	MaxValue int
+	// Chain links entries, so that nobody can alter the log unnoticed.
+	Chain bool
 }
 
 // AuditValues says which values entries carry.

@@ -61,7 +61,7 @@ func (a *applier) forgetStep(ctx context.Context, b *mapping.Batch, r *sink.Requ
 	if err != nil {
 		return "", false, err
 	}
-	page := &mapping.ForgetPage{Source: s, Keys: []sink.Key{args.Key}, EvenIfPresent: args.EvenIfPresent, Dependents: args.Dependents, LSN: a.cp.LSN}
+	page := &mapping.ForgetPage{Source: s, Keys: []sink.Key{args.Key}, EvenIfPresent: args.EvenIfPresent, Dependents: args.Dependents, LSN: a.cp.LSN, Request: r.ID, Time: time.Now()}
 	if err := a.forgettable(ctx, b, page); err != nil {
 		return "", false, err
 	}
@@ -86,7 +86,7 @@ func (a *applier) forgetStep(ctx context.Context, b *mapping.Batch, r *sink.Requ
 	for _, tenant := range tenants {
 		p.note(tenant)
 	}
-	if err := b.ForgetEntries(s, args.Key, p.Tenants, &p.ForgetCounts, r.ID, a.cp.LSN, time.Now()); err != nil {
+	if err := b.ForgetEntries(s, args.Key, p.Tenants, &p.ForgetCounts, r.ID, a.cp.LSN, page.Time); err != nil {
 		return "", false, err
 	}
 	text, err := json.Marshal(p)

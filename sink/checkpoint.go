@@ -31,6 +31,8 @@ type Counters struct {
 	Dropped int64 // rows without a tenant that the mapping drops
 	// AuditHead is n of the newest entry.
 	AuditHead int64
+	// Chain is where the chain over the entries stands.
+	Chain Chain
 }
 
 // Checkpoint is the bridge's row in walbridge.checkpoint.

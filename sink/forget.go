@@ -21,8 +21,10 @@ type Erase struct {
 	Keys []string
 }
 
-// Erased counts entries of one tenant that have lost their values.
+// Erased are entries of one tenant that have lost their values.
 type Erased struct {
 	Tenant  string
 	Entries int64
+	// Numbers are those of the entries, in their order.
+	Numbers []int64
 }

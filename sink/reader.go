@@ -45,6 +45,14 @@ type Reader interface {
 	// called where the Schema has no Entries.
 	Entries(ctx context.Context, first int64) (EntryCounts, error)
 
+	// Numbered returns a page of the bridge's entries in the order of their numbers:
+	// those beyond after, upto at most. next is the number that the page has come
+	// to, from which the following one goes on; an entry that isn't there leaves no
+	// trace. A value that an entry must have and has not is "", its time then
+	// 1970's beginning. It must not be called where the Schema has no Entries, and
+	// is only fast where they are Chained.
+	Numbered(ctx context.Context, after, upto int64) (entries []Entry, next int64, err error)
+
 	// Close releases the connections. It never waits for the network for longer
 	// than a second.
 	Close(ctx context.Context) error

@@ -140,9 +140,9 @@ type Tx interface {
 	Truncate(ctx context.Context, r *Truncate) ([]Moved, error)
 
 	// EraseEntries removes the values from the bridge's entries about the rows of
-	// r: "changed" goes from their details and "forgotten": true comes. The
-	// entries stay, with their numbers. It returns how many there were that still
-	// had to lose theirs.
+	// r: "changed" goes from their details, with the salt of their place in the
+	// chain, and "forgotten": true comes. The entries stay, with their numbers. It
+	// returns those that still had to lose theirs.
 	EraseEntries(ctx context.Context, r *Erase) ([]Erased, error)
 
 	// Commit writes the checkpoint and commits. *UnknownError: the connection

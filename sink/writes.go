@@ -143,6 +143,9 @@ type Moved struct {
 type EntryTable struct {
 	Schema, Name                            string
 	ID, Tenant, User, Action, Details, Time string
+	// Chained says that entries are linked, so that they have to be found by their
+	// numbers.
+	Chained bool
 }
 
 // Entry is one row of the audit log.

@@ -210,6 +210,7 @@ func compileOptions(cfg *config.Config) mapping.CompileOptions {
 	opts := mapping.CompileOptions{HashKey: mapping.NewHashKey(cfg.Hash.Key.Reveal()), NoAudit: !cfg.Audit.Enabled, Audit: mapping.Audit{
 		Unchanged: cfg.Audit.Unchanged,
 		MaxValue:  cfg.Audit.MaxValue.Bytes(),
+		Chain:     cfg.Audit.Chain,
 		Values: map[string]mapping.AuditValues{
 			"changed": mapping.AuditChanged, "all": mapping.AuditAll, "none": mapping.AuditNone,
 		}[cfg.Audit.Values],

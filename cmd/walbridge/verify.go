@@ -22,12 +22,15 @@ import (
 type verifyCmd struct {
 	Table     []string `help:"Compare this target table only. May be given several times." placeholder:"TABLE" sep:"none"`
 	Tenant    string   `help:"Compare the rows of this tenant only." placeholder:"TENANT"`
-	Audit     bool     `help:"Check the audit log, too: that no entry is missing and none is there twice."`
+	Audit     bool     `help:"Check the audit log, too: that no entry is missing and none is there twice, and, where entries are linked (audit.chain), that none has been altered."`
 	AuditFrom int64    `help:"With --audit: number of the oldest entry that must be there; those before it were removed on purpose." default:"1" placeholder:"N"`
+	Head      []string `help:"With --audit: a head of the chain that the bridge's log or status once showed, kept elsewhere. May be given several times." placeholder:"N:LINK" sep:"none"`
 	Repair    bool     `help:"Have the running bridge mend what differs, with an audit entry for each row, and compare it again."`
 	Keys      int      `help:"Most keys that are named for each table and kind of difference; 5 by default." default:"5" placeholder:"N"`
 	Name      string   `help:"Name of the bridge." placeholder:"NAME"`
 	JSON      bool     `help:"Print JSON." name:"json"`
+
+	heads []verify.Head
 }
 
 // Help implements kong.HelpProvider.
@@ -44,6 +47,7 @@ running bridge. Example:
 
     walbridge verify
     walbridge verify --table messages --tenant 7 --repair
+    walbridge verify --audit --head 1042:q3M0zBvxkEoXyZ8oP0Jt7m1Y5wYhJx2m6n4b9cVdE1g
 
 Exit codes: 0 equal, 1 failed, or nothing can be settled because no bridge runs or it is
 blocked, 2 usage or configuration, 3 there are differences.`
@@ -56,6 +60,18 @@ func (c *verifyCmd) Validate() error {
 		return errors.New("--audit-from must be 1 at least")
 	case c.AuditFrom > 1 && !c.Audit:
 		return errors.New("--audit-from goes with --audit")
+	case len(c.Head) > 0 && !c.Audit:
+		return errors.New("--head goes with --audit")
+	}
+	for _, text := range c.Head {
+		h, err := verify.ParseHead(text)
+		switch {
+		case err != nil:
+			return fmt.Errorf("--head: %w", err)
+		case h.N < c.AuditFrom:
+			return errors.New("--head is of an entry before --audit-from, about which nothing can be told any more")
+		}
+		c.heads = append(c.heads, h)
 	}
 	if c.Keys < 0 {
 		return errors.New("--keys must not be negative")
@@ -69,6 +85,7 @@ type verified struct {
 	*verify.Report
 	Total   verify.Counts         `json:"total"`
 	Entries *verify.EntriesReport `json:"entries,omitempty"`
+	Chain   *verify.ChainReport   `json:"chain,omitempty"`
 }
 
 // Run compares and prints what was found.
@@ -114,7 +131,9 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.Audit {
-		if out.Entries, err = readEntries(ctx, cfg, m, c.AuditFrom, log); err != nil {
+		err := c.readLog(ctx, cfg, m, &out, log, opts.Progress)
+		bar.clear()
+		if err != nil {
 			return err
 		}
 	}
@@ -126,7 +145,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 
 // report prints what was found, and returns what the exit code follows from.
 func (c *verifyCmd) report(a *app, out *verified) error {
-	whole := out.Entries == nil || out.Entries.OK()
+	whole := (out.Entries == nil || out.Entries.OK()) && (out.Chain == nil || out.Chain.OK())
 	out.Equal = out.Report.Equal() && out.Total.Unsettled == 0 && whole
 	var err error
 	if c.JSON {
@@ -156,6 +175,9 @@ func (c *verifyCmd) print(a *app, out *verified) error {
 		text = "The mapping keeps no audit log.\n"
 	case c.Audit:
 		text = "Audit log: " + out.Entries.String() + ".\n"
+	}
+	if out.Chain != nil {
+		text += "Chain: " + out.Chain.String() + ".\n"
 	}
 	switch {
 	case out.Report.Equal():
@@ -199,13 +221,18 @@ func access(cfg *config.Config, m *mapping.Mapping, log *slog.Logger) verify.Acc
 	}
 }
 
-func readEntries(ctx context.Context, cfg *config.Config, m *mapping.Mapping, first int64, log *slog.Logger) (*verify.EntriesReport, error) {
+// readLog checks the audit log.
+func (c *verifyCmd) readLog(ctx context.Context, cfg *config.Config, m *mapping.Mapping, out *verified, log *slog.Logger, progress func(verify.Progress)) error {
 	target, err := openReader(ctx, cfg, m.Schema, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer target.Close(context.WithoutCancel(ctx))
-	return verify.ReadEntries(ctx, m, target, first)
+	if out.Entries, err = verify.ReadEntries(ctx, m, target, c.AuditFrom); err != nil {
+		return err
+	}
+	out.Chain, err = verify.ReadChain(ctx, m, target, verify.ChainOptions{First: c.AuditFrom, Heads: c.heads, Progress: progress})
+	return err
 }
 
 // targetTables are the full names of the target tables that names mean; a name

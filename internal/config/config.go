@@ -72,6 +72,7 @@ type Audit struct {
 	Values    string `yaml:"values" oneof:"changed all none" help:"Which values entries carry: those that an update changed, all of them, or none."`
 	Unchanged bool   `yaml:"unchanged" help:"Whether an update that changes no mapped column makes an entry, too."`
 	MaxValue  Size   `yaml:"max_value" min:"64" help:"Size above which an entry carries a value's size and hash in place of the value."`
+	Chain     bool   `yaml:"chain" help:"Whether each entry carries a hash over itself and over the one before it, so that verify --audit finds an entry that somebody has altered, put in or taken out (see mapping.md). Turning it on needs an index on the audit table, which walbridge schema target makes; entries of before stay without."`
 }
 
 // Batch bounds one target transaction.

@@ -19,8 +19,18 @@ import (
 const checkpointColumns = `k.epoch, k.holder,
 	coalesce(extract(epoch FROM k.lease_until - clock_timestamp()) * 1000000, 0)::int8,
 	k.incarnation, k.system_id, k.timeline, k.database, k.slot, k.fingerprint, k.publication, k.lsn, k.heartbeat_token, k.heartbeat_lsn,
-	k.rows_applied, k.audit_rows, k.held_rows, k.dropped_rows, k.audit_head, k.state, k.schema_version,
+	k.rows_applied, k.audit_rows, k.held_rows, k.dropped_rows, k.audit_head, ` + chainColumns + `, k.state, k.schema_version,
 	greatest(0, extract(epoch FROM clock_timestamp() - k.updated_at) * 1000000)::int8`
+
+// chainColumns may not be there yet: a checkpoint is read before anybody has
+// installed what this version adds, and by commands that install nothing.
+const chainColumns = `coalesce((pg_catalog.to_jsonb(k) ->> 'chain_from')::int8, 0), coalesce((pg_catalog.to_jsonb(k) ->> 'chain_head')::int8, 0),
+	coalesce(pg_catalog.to_jsonb(k) ->> 'chain_link', '')`
+
+// storeChain is for batches of a bridge that has a chain; the others needn't pay
+// for it.
+const storeChain = `UPDATE walbridge.checkpoint AS k SET chain_from = $3::int8, chain_head = $4::int8, chain_link = $5
+	WHERE k.name = $1 AND k.epoch = $2::int8`
 
 func (s *Sink) scanCheckpoint(c *sink.Checkpoint, found *bool) func(v [][]byte) error {
 	return func(v [][]byte) error {
@@ -48,6 +58,7 @@ func (s *Sink) scanCheckpoint(c *sink.Checkpoint, found *bool) func(v [][]byte) 
 				Held:      d.int64(),
 				Dropped:   d.int64(),
 				AuditHead: d.int64(),
+				Chain:     sink.Chain{From: d.int64(), Head: d.int64(), Link: d.link()},
 			},
 			State:         d.text(),
 			SchemaVersion: int(d.int64()),
@@ -246,6 +257,19 @@ func (d *decoder) lsn() cdc.LSN {
 	l, err := pglogrepl.ParseLSN(d.text())
 	if err != nil && d.err == nil {
 		d.err = errors.New("the server returned no LSN")
+	}
+	return l
+}
+
+// link is empty without a chain.
+func (d *decoder) link() (l sink.Link) {
+	text := d.text()
+	if text == "" {
+		return l
+	}
+	l, err := sink.ParseLink(text)
+	if err != nil && d.err == nil {
+		d.err = fmt.Errorf("read the chain's head: %w", err)
 	}
 	return l
 }

@@ -55,22 +55,23 @@ func (t *tx) EraseEntries(ctx context.Context, r *sink.Erase) ([]sink.Erased, er
 	if err := t.usable(); err != nil {
 		return nil, fmt.Errorf("erase entries: %w", err)
 	}
-	var counts map[string]int64
+	var numbers map[string][]int64
 	o := op{
 		sql:  "SELECT walbridge." + eraseName(t.s.name) + "($1::int8, $2, $3::text[])",
 		args: [][]byte{argInt(t.epoch), arg(r.Source), textArray(r.Keys)},
-		read: one(func(v [][]byte) error { return json.Unmarshal(v[0], &counts) }),
+		read: one(func(v [][]byte) error { return json.Unmarshal(v[0], &numbers) }),
 	}
 	err := t.careful(ctx, func() error {
-		counts = nil
+		numbers = nil
 		return t.flush(ctx, op{sql: noTimeout}, o)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("erase entries: %w", err)
 	}
 	var erased []sink.Erased
-	for _, tenant := range slices.Sorted(maps.Keys(counts)) {
-		erased = append(erased, sink.Erased{Tenant: tenant, Entries: counts[tenant]})
+	for _, tenant := range slices.Sorted(maps.Keys(numbers)) {
+		n := numbers[tenant]
+		erased = append(erased, sink.Erased{Tenant: tenant, Entries: int64(len(n)), Numbers: n})
 	}
 	return erased, nil
 }
@@ -88,7 +89,7 @@ func eraseFunction(bridge string, e *sink.EntryTable) object {
 		"{details}", pg.Quote(e.Details), "{bridge}", pg.QuoteLiteral(bridge))
 	return makeFunction(eraseName(bridge), "int8, text, text[]", "jsonb", "SECURITY DEFINER ", names.Replace(`
 DECLARE
-	counts jsonb;
+	numbers jsonb;
 BEGIN
 	PERFORM FROM walbridge.checkpoint AS k WHERE k.name = {bridge} AND k.epoch = $1 FOR SHARE;
 	IF NOT FOUND THEN
@@ -101,11 +102,11 @@ BEGIN
 		SELECT e.id, e.d FROM e JOIN (SELECT DISTINCT q.k FROM unnest($3::jsonb[]) AS q(k)) AS q ON e.d -> 'key' = q.k
 		WHERE e.d ->> 'by' = 'walbridge' AND e.d ->> 'table' = $2 AND e.d ->> 'op' <> 'forget' AND NOT e.d ? 'forgotten'
 	), u AS (
-		UPDATE {audit} AS t SET {details} = (f.d - 'changed') || '{"forgotten": true}'::jsonb
-		FROM f WHERE t.{id} = f.id RETURNING t.{tenant}::text AS tenant
+		UPDATE {audit} AS t SET {details} = (f.d - 'changed') #- '{chain,salt}' || '{"forgotten": true}'::jsonb
+		FROM f WHERE t.{id} = f.id RETURNING t.{tenant}::text AS tenant, coalesce((f.d ->> 'n')::int8, 0) AS n
 	)
-	SELECT coalesce(jsonb_object_agg(c.tenant, c.n), '{}') INTO counts
-	FROM (SELECT u.tenant, count(*) AS n FROM u GROUP BY u.tenant) AS c;
-	RETURN counts;
+	SELECT coalesce(jsonb_object_agg(c.tenant, c.numbers), '{}') INTO numbers
+	FROM (SELECT u.tenant, jsonb_agg(u.n ORDER BY u.n) AS numbers FROM u GROUP BY u.tenant) AS c;
+	RETURN numbers;
 END`))
 }

@@ -109,6 +109,10 @@ const inspectPrivate = `
 	SELECT 'relation', c.relname, '' FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 	WHERE n.nspname = 'walbridge'
 	UNION ALL
+	SELECT 'column', c.relname || '.' || a.attname, '' FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE n.nspname = 'walbridge' AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+	UNION ALL
 	SELECT 'relation', x.stxname, '' FROM pg_catalog.pg_statistic_ext AS x JOIN pg_catalog.pg_namespace AS n ON n.oid = x.stxnamespace
 	WHERE n.nspname = 'walbridge'
 	UNION ALL
@@ -162,6 +166,11 @@ func (s *Sink) missingPrivate(ctx context.Context, schema *sink.Schema) ([]strin
 	for _, o := range slices.Concat(privateTables, reverseIndexes(s.name, schema)) {
 		if _, ok := has["relation "+o.name]; !ok {
 			missing = append(missing, o.create)
+		}
+	}
+	for _, c := range laterColumns {
+		if _, ok := has["column "+c.table+"."+c.name]; !ok {
+			missing = append(missing, c.create())
 		}
 	}
 	for _, o := range slices.Concat(privateFunctions, tendFunctions(s.name, schema)) {

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/sink"
+	"github.com/walbridge/walbridge/sink/postgres"
 )
 
 func typ(name string) string { return `"pg_catalog"."` + name + `"` }
@@ -219,5 +221,66 @@ func TestInstall_AuditTableIsMapped(t *testing.T) {
 	want := "id uuid!, provedor_id bigint!, user_id bigint, action text!, ip inet, details jsonb, timestamp timestamp with time zone"
 	if got != want {
 		t.Errorf("audit_logs has %s, want %s", got, want)
+	}
+}
+
+// A target that an earlier version has made keeps its checkpoint, which can be read
+// before anybody has brought the private schema up to date, by a bridge or by the
+// script; and the chain's columns are there when a batch needs them.
+func TestInstall_EarlierVersion(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	for _, script := range []bool{false, true} {
+		url, _ := newDB(t, c)
+		s := open(t, url, "bridge")
+		schema := chatSchema()
+		install(t, s, schema, false)
+		cp, err := s.Acquire(t.Context(), "one", time.Hour, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := sink.Counters{Rows: 7, AuditHead: 5}
+		commit := func() {
+			t.Helper()
+			tx, err := s.Begin(t.Context(), cp.Epoch, cp.LSN, sink.TxOptions{})
+			if err == nil {
+				err = tx.Commit(t.Context(), sink.Progress{LSN: cp.LSN, Counters: want})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		same := func(when string) {
+			t.Helper()
+			if got, err := s.Checkpoint(t.Context()); err != nil || got.Counters != want {
+				t.Fatalf("%s the checkpoint has %+v, %v; want %+v", when, got.Counters, err, want)
+			}
+		}
+		commit()
+		pgtest.Exec(t, url, `ALTER TABLE walbridge.checkpoint DROP COLUMN chain_from, DROP COLUMN chain_head, DROP COLUMN chain_link`)
+		same("before")
+		schema.Entries.Chained = true
+		if script {
+			sql, _, err := postgres.Script(t.Context(), postgres.Options{URL: url, Name: "bridge"}, owner, schema)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, st := range sql {
+				pgtest.Exec(t, url, st.String())
+			}
+		}
+		missing := strings.Join(install(t, s, schema, false), ";")
+		for _, sql := range []string{"ADD COLUMN IF NOT EXISTS chain_link", "walbridge_audit_logs_n"} {
+			if strings.Contains(missing, sql) == script {
+				t.Errorf("after the script (%t) the install did %s", script, missing)
+			}
+		}
+		same("after")
+		want.AuditHead, want.Chain = 6, sink.Chain{From: 6, Head: 6, Link: sink.Link{1}}
+		commit()
+		same("with a chain")
+		if again := install(t, s, schema, true); len(again) != 0 {
+			t.Errorf("after all that these are missing: %q", again)
+		}
 	}
 }

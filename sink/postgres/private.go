@@ -116,6 +116,21 @@ var privateTables = []object{
 )`},
 }
 
+// privateColumn is a column that a later version has added to a private table.
+type privateColumn struct{ table, name, typ string }
+
+// laterColumns are added to tables of whichever version, new ones included. A
+// constant default rewrites no row.
+var laterColumns = []privateColumn{
+	{"checkpoint", "chain_from", "int8 NOT NULL DEFAULT 0"},
+	{"checkpoint", "chain_head", "int8 NOT NULL DEFAULT 0"},
+	{"checkpoint", "chain_link", "text NOT NULL DEFAULT ''"},
+}
+
+func (c privateColumn) create() string {
+	return fmt.Sprintf("ALTER TABLE walbridge.%s ADD COLUMN IF NOT EXISTS %s %s", c.table, c.name, c.typ)
+}
+
 const lockBody = `
 DECLARE
 	c record;

@@ -60,7 +60,13 @@ func about(text string, sql ...string) []pg.Statement {
 
 func privateScript(name string, schema *sink.Schema, has map[string]cdc.Value) []pg.Statement {
 	objects := []string{createSchema}
-	for _, o := range slices.Concat(privateTables, reverseIndexes(name, schema), privateFunctions, tendFunctions(name, schema)) {
+	for _, o := range slices.Concat(privateTables, reverseIndexes(name, schema)) {
+		objects = append(objects, o.create)
+	}
+	for _, c := range laterColumns {
+		objects = append(objects, c.create())
+	}
+	for _, o := range slices.Concat(privateFunctions, tendFunctions(name, schema)) {
 		objects = append(objects, o.create)
 	}
 	return slices.Concat(

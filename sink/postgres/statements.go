@@ -101,7 +101,7 @@ func (s *Sink) recordBatch(ctx context.Context, f func(t *tx)) {
 		return
 	}
 	f(begun.(*tx))
-	_ = begun.Commit(ctx, sink.Progress{})
+	_ = begun.Commit(ctx, sink.Progress{Counters: sink.Counters{Chain: sink.Chain{Head: 1}}})
 }
 
 func (s *Sink) recordTable(ctx context.Context, schema *sink.Schema, table *sink.Table) {
@@ -180,5 +180,6 @@ func (r *reader) everything() {
 	}
 	if r.s.schema.Entries != nil {
 		_, _ = r.Entries(ctx, 1)
+		_, _, _ = r.Numbered(ctx, 0, 1)
 	}
 }

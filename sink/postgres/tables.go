@@ -23,6 +23,8 @@ type wantedTable struct {
 	key     []string
 	indexes [][]string
 	parent  bool
+	// chained is the audit table's, where entries are looked up by their numbers.
+	chained *sink.EntryTable
 }
 
 type wantedColumn struct {
@@ -80,6 +82,9 @@ func wantedTables(schema *sink.Schema) []*wantedTable {
 		all = append(all, w)
 	}
 	w.share(entryColumns(schema))
+	if e.Chained {
+		w.chained = e
+	}
 	return all
 }
 
@@ -218,6 +223,13 @@ func (w *wantedTable) missingIndexes(found *foundTable) []string {
 				pg.Quote(indexName(w.name, columns)), w.name.sql(), quoteAll(columns)))
 		}
 	}
+	if w.chained == nil {
+		return missing
+	}
+	if name := indexName(w.name, []string{"n"}); found == nil || !found.partial[name] {
+		missing = append(missing, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s ((%s)) WHERE %s::jsonb ->> 'by' = 'walbridge'",
+			pg.Quote(name), w.name.sql(), entryNumber("", w.chained), pg.Quote(w.chained.Details)))
+	}
 	return missing
 }
 
@@ -277,6 +289,8 @@ type foundTable struct {
 	kind    string
 	columns map[string]foundColumn
 	indexes []foundIndex
+	// partial are the names of indexes with a condition.
+	partial map[string]bool
 	// wanted are the types of the mapping as PostgreSQL shows them, and oids
 	// their OIDs; a type that doesn't exist is in neither.
 	wanted, oids map[string]string
@@ -310,11 +324,11 @@ const inspectIndexes = `SELECT q.s, q.n,
 		ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS k(attnum, o)
 			LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.attnum AND k.attnum > 0
 			WHERE k.o <= x.indnkeyatts ORDER BY k.o),
-		x.indisunique AND x.indimmediate, am.amname = 'btree'
+		x.indisunique AND x.indimmediate, am.amname = 'btree', xc.relname, x.indpred IS NOT NULL
 	FROM unnest($1::text[], $2::text[]) AS q(s, n)
 	JOIN pg_catalog.pg_namespace AS sn ON sn.nspname = q.s
 	JOIN pg_catalog.pg_class AS c ON c.relnamespace = sn.oid AND c.relname = q.n
-	JOIN pg_catalog.pg_index AS x ON x.indrelid = c.oid AND x.indisvalid AND x.indpred IS NULL
+	JOIN pg_catalog.pg_index AS x ON x.indrelid = c.oid AND x.indisvalid
 	JOIN pg_catalog.pg_class AS xc ON xc.oid = x.indexrelid
 	JOIN pg_catalog.pg_am AS am ON am.oid = xc.relam`
 
@@ -349,7 +363,7 @@ func (s *Sink) inspectTables(ctx context.Context, schema *sink.Schema) (map[relN
 		name := relName{r[0].Text, r[1].Text}
 		t := tables[name]
 		if t == nil {
-			t = &foundTable{kind: r[2].Text, columns: make(map[string]foundColumn), wanted: shown, oids: oids}
+			t = &foundTable{kind: r[2].Text, columns: make(map[string]foundColumn), partial: make(map[string]bool), wanted: shown, oids: oids}
 			tables[name] = t
 		}
 		if !r[3].IsNull() {
@@ -363,6 +377,11 @@ func (s *Sink) inspectTables(ctx context.Context, schema *sink.Schema) (map[relN
 		return nil, fmt.Errorf("inspect indexes: %w", err)
 	}
 	for _, r := range found {
+		t := tables[relName{r[0].Text, r[1].Text}]
+		if r[6].Text == "t" {
+			t.partial[r[5].Text] = true
+			continue
+		}
 		columns, err := parseArray([]byte(r[2].Text))
 		if err != nil {
 			return nil, fmt.Errorf("inspect indexes: %w", err)
@@ -375,7 +394,6 @@ func (s *Sink) inspectTables(ctx context.Context, schema *sink.Schema) (map[relN
 			}
 			x.columns = append(x.columns, c.Text)
 		}
-		t := tables[relName{r[0].Text, r[1].Text}]
 		t.indexes = append(t.indexes, x)
 	}
 	return tables, nil

@@ -183,7 +183,12 @@ func (t *tx) Commit(ctx context.Context, p sink.Progress) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	c := p.Counters
-	ops := append(t.pending,
+	ops := t.pending
+	if c.Chain.Head > 0 {
+		ops = append(ops, op{sql: storeChain, args: [][]byte{arg(t.s.name), argInt(t.epoch),
+			argInt(c.Chain.From), argInt(c.Chain.Head), arg(c.Chain.Link.String())}})
+	}
+	ops = append(ops,
 		op{
 			sql: `SELECT walbridge.advance($1, $2::int8, $3::pg_lsn, $4, $5::pg_lsn,
 				$6::int8, $7::int8, $8::int8, $9::int8, $10::int8, $11, $12::int8)`,

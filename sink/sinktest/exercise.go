@@ -51,6 +51,7 @@ func Exercise(t *testing.T, newTarget func(t *testing.T) Target) {
 	}{
 		{"a target without a checkpoint says so", (*world).noCheckpoint},
 		{"the checkpoint comes back as it was stored", (*world).checkpointRoundTrip},
+		{"the checkpoint says how far the chain is", (*world).chainHead},
 		{"a lease keeps the others out until it ends", (*world).lease},
 		{"a batch and its checkpoint become visible at once", (*world).atOnce},
 		{"a rolled-back batch leaves nothing", (*world).rollback},
@@ -172,7 +173,7 @@ func newWorld(t *testing.T, target Target) *world {
 		Tables:      []*sink.Table{w.contacts, w.conversations, w.messages, w.pairs, w.tags, w.quoted, w.tickets},
 		Nodes:       []*sink.Node{w.inbox, w.contact, w.conversation},
 		Entries: &sink.EntryTable{Schema: "public", Name: "audit_logs", ID: "id", Tenant: "provedor_id",
-			User: "user_id", Action: "action", Details: "details", Time: "timestamp"},
+			User: "user_id", Action: "action", Details: "details", Time: "timestamp", Chained: true},
 		Alerts: &sink.Alerts{Schema: "public", Name: "ticket_alerts", Of: w.tickets, Status: 2, Created: 3, Since: 4,
 			Open: []string{"open"}, After: time.Hour},
 	}

@@ -9,6 +9,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -40,7 +41,7 @@ func (w *world) checkpointRoundTrip() {
 	progress := sink.Progress{
 		LSN:       0xFFFFFFFF_FFFFFFF0,
 		Heartbeat: sink.Heartbeat{Token: "t'ok\\en", Commit: 0x2_00000010},
-		Counters:  sink.Counters{Rows: 1 << 40, Entries: 2, Held: 3, Dropped: 4, AuditHead: 5},
+		Counters:  sink.Counters{Rows: 1 << 40, Entries: 2, Held: 3, Dropped: 4, AuditHead: 5, Chain: sink.Chain{From: 2, Head: 5, Link: sink.Link{0: 1, 31: 255}}},
 		State:     "streaming",
 	}
 	tx := i.begin(sink.TxOptions{Lease: time.Hour})
@@ -81,6 +82,43 @@ func (w *world) checkpointRoundTrip() {
 			w.Fatalf("after Store: %+v, %v, want the heartbeat %+v", got, err, tt.want)
 		}
 	}
+}
+
+// chainHead: wherever a writer learns how far the entries are, it learns how far
+// their chain is.
+func (w *world) chainHead() {
+	i := w.start()
+	want := sink.Counters{AuditHead: 5, Chain: sink.Chain{From: 2, Head: 5, Link: sink.Link{0: 1, 31: 255}}}
+	commit := func(lsn cdc.LSN) {
+		w.Helper()
+		tx := i.begin(sink.TxOptions{})
+		if err := tx.Commit(w.ctx, sink.Progress{LSN: lsn, Counters: want}); err != nil {
+			w.Fatalf("Commit: %v", err)
+		}
+		i.lsn = lsn
+	}
+	same := func(what string, got sink.Counters) {
+		w.Helper()
+		if got != want {
+			w.Fatalf("%s says %+v, want %+v", what, got, want)
+		}
+	}
+	commit(i.lsn) // beside the stream
+	c, err := i.s.Checkpoint(w.ctx)
+	if err != nil {
+		w.Fatalf("Checkpoint: %v", err)
+	}
+	same("the checkpoint", c.Counters)
+	want.AuditHead = 8 // while the chain is off
+	commit(i.lsn + 10)
+	i.lsn -= 10
+	err = i.try(inserts(w.contacts, row(1, 1, "a", nil)))
+	var stale *sink.StaleError
+	if !errors.As(err, &stale) {
+		w.Fatalf("a batch from an old checkpoint: %v, want *sink.StaleError", err)
+	}
+	same("a stale batch", stale.Got.Counters)
+	same("the next holder", i.acquire("two", true).Counters)
 }
 
 func (w *world) lease() {

@@ -47,7 +47,7 @@ func (w *world) eraseEntries() {
 		return sink.Entry{ID: "00000000-0000-0000-0000-00000000000" + n, Tenant: "1", Action: "contact.updated", Details: details, Time: time.Unix(0, 0)}
 	}
 	i.write(&sink.Writes{Entries: []sink.Entry{
-		entry("1", `{"by": "walbridge", "n": 1, "table": "people", "key": {"id": 49}, "op": "update", "changed": {"name": ["Zoe", "Ann"]}}`),
+		entry("1", `{"by": "walbridge", "n": 1, "table": "people", "key": {"id": 49}, "op": "update", "changed": {"name": ["Zoe", "Ann"]}, "chain": {"link": "l", "salt": "NaCl", "values": "v"}}`),
 		entry("2", `{"by": "walbridge", "n": 2, "table": "people", "key": {"id": 50}, "op": "update", "changed": {"name": ["Zoe", "Ann"]}}`),
 		entry("3", `{"by": "walbridge", "n": 3, "table": "things", "key": {"id": 49}, "op": "update", "changed": {"name": ["Zoe", "Ann"]}}`),
 		entry("4", `{"by": "somebody", "table": "people", "key": {"id": 49}, "changed": {"name": ["Zoe", "Ann"]}}`),
@@ -63,7 +63,7 @@ func (w *world) eraseEntries() {
 		})
 		return erased
 	}
-	if diff := gocmp.Diff([]sink.Erased{{Tenant: "1", Entries: 2}}, erase()); diff != "" {
+	if diff := gocmp.Diff([]sink.Erased{{Tenant: "1", Entries: 2, Numbers: []int64{1, 5}}}, erase()); diff != "" {
 		w.Errorf("erased (-want +got):\n%s", diff)
 	}
 	if got := erase(); len(got) != 0 {
@@ -73,6 +73,9 @@ func (w *world) eraseEntries() {
 		n := e.ID[len(e.ID)-1:]
 		if has := strings.Contains(e.Details, "Zoe"); has != (n == "2" || n == "3" || n == "4") {
 			w.Errorf("entry %s is %s", n, e.Details)
+		}
+		if n == "1" && (strings.Contains(e.Details, "NaCl") || !strings.Contains(e.Details, "link") || !strings.Contains(e.Details, "values")) {
+			w.Errorf("entry %s has lost more or less than the salt: %s", n, e.Details)
 		}
 	}
 }

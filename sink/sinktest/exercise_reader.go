@@ -2,7 +2,10 @@ package sinktest
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -24,6 +27,8 @@ func ExerciseReader(t *testing.T, newTarget func(t *testing.T) (target Target, o
 		{"keys are listed page by page", (*readerWorld).keys},
 		{"a type says how it writes texts", (*readerWorld).written},
 		{"entries are counted by their numbers", (*readerWorld).entryCounts},
+		{"entries are read in the order of their numbers", (*readerWorld).numbered},
+		{"a page of large entries is a short one", (*readerWorld).largeEntries},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -256,5 +261,57 @@ func (w *readerWorld) entryCounts() {
 	want = sink.EntryCounts{Head: 5, Rows: 2, Removed: 2, Lost: 2, FirstLost: 3, Beyond: 1}
 	if diff := gocmp.Diff(want, got); err != nil || diff != "" {
 		w.Fatalf("Entries from 3 on: %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// numbered reads across pages, over numbers that nobody has and past entries of
+// others.
+func (w *readerWorld) numbered() {
+	at := time.Date(2024, 2, 29, 23, 59, 59, 123456000, time.UTC)
+	entry := func(n int64) sink.Entry {
+		return sink.Entry{ID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n), Tenant: "1", User: cdc.TextValue("7"), Action: `a "b", (c)\ ç`,
+			Details: fmt.Sprintf(`{"n": %d, "by": "walbridge", "op": "update", "changed": {"a": ["\"\\,()", null]}}`, n), Time: at}
+	}
+	want := []sink.Entry{entry(2), entry(10), entry(1500), entry(1501), entry(4000)}
+	want[1].User = cdc.Value{}
+	foreign := entry(3)
+	foreign.Details = `{"by": "somebody", "n": 3}`
+	w.i.write(&sink.Writes{Entries: []sink.Entry{want[3], want[0], foreign, want[4], want[1], want[2]}})
+	read := func(after, upto int64) (all []sink.Entry) {
+		w.Helper()
+		for after < upto {
+			page, next, err := w.r.Numbered(w.ctx, after, upto)
+			if err != nil || next <= after || next > upto {
+				w.Fatalf("Numbered(%d, %d) came to %d, %v", after, upto, next, err)
+			}
+			all, after = append(all, page...), next
+		}
+		return all
+	}
+	if diff := gocmp.Diff(want, read(0, 9000)); diff != "" {
+		w.Fatalf("entries (-want +got):\n%s", diff)
+	}
+	if diff := gocmp.Diff(want[1:4], read(2, 3999)); diff != "" {
+		w.Fatalf("entries from 3 to 3999 (-want +got):\n%s", diff)
+	}
+}
+
+func (w *readerWorld) largeEntries() {
+	var entries []sink.Entry
+	for n := range 12 {
+		entries = append(entries, sink.Entry{ID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n), Tenant: "1", Action: "contact.updated",
+			Details: fmt.Sprintf(`{"by": "walbridge", "n": %d, "text": "%s"}`, n+1, strings.Repeat("x", 1<<20))})
+	}
+	w.i.write(&sink.Writes{Entries: entries})
+	pages, after := 0, int64(0)
+	for left := len(entries); left > 0; pages++ {
+		page, next, err := w.r.Numbered(w.ctx, after, 12)
+		if err != nil || len(page) == 0 || int64(len(page)) != next-after {
+			w.Fatalf("a page of %d entries behind %d came to %d, %v", len(page), after, next, err)
+		}
+		left, after = left-len(page), next
+	}
+	if pages < 3 {
+		w.Fatalf("12 MB came in %d pages", pages)
 	}
 }

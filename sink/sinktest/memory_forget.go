@@ -40,7 +40,7 @@ func (t *memoryTx) dependents(q *sink.DependentQuery) []sink.Key {
 }
 
 func (t *memoryTx) EraseEntries(_ context.Context, r *sink.Erase) ([]sink.Erased, error) {
-	counts := make(map[string]int64)
+	numbers := make(map[string][]int64)
 	err := t.run(OpErase, func() error {
 		if t.s.schema == nil || t.s.schema.Entries == nil {
 			return errors.New("Install has not told this sink of an audit table")
@@ -52,6 +52,9 @@ func (t *memoryTx) EraseEntries(_ context.Context, r *sink.Erase) ([]sink.Erased
 				continue
 			}
 			delete(details, "changed")
+			if chain, ok := details["chain"].(map[string]any); ok {
+				delete(chain, "salt")
+			}
 			details["forgotten"] = true
 			text, err := json.Marshal(details)
 			if err != nil {
@@ -59,7 +62,8 @@ func (t *memoryTx) EraseEntries(_ context.Context, r *sink.Erase) ([]sink.Erased
 			}
 			e.Details = string(text)
 			t.data.entries.put(k, e)
-			counts[e.Tenant]++
+			n, _ := details["n"].(float64)
+			numbers[e.Tenant] = append(numbers[e.Tenant], int64(n))
 		}
 		return nil
 	})
@@ -67,8 +71,9 @@ func (t *memoryTx) EraseEntries(_ context.Context, r *sink.Erase) ([]sink.Erased
 		return nil, fmt.Errorf("erase entries: %w", err)
 	}
 	var erased []sink.Erased
-	for tenant, n := range counts {
-		erased = append(erased, sink.Erased{Tenant: tenant, Entries: n})
+	for tenant, n := range numbers {
+		slices.Sort(n)
+		erased = append(erased, sink.Erased{Tenant: tenant, Entries: int64(len(n)), Numbers: n})
 	}
 	return erased, nil
 }
