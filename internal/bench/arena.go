@@ -127,20 +127,23 @@ func exec(ctx context.Context, conn *pgx.Conn, scripts ...string) error {
 }
 
 // contestants lists who takes part.
-func (a *arena) contestants(audit string) ([]contestant, error) {
+func (a *arena) contestants() ([]contestant, error) {
+	audits, ok := map[string][]bool{"off": {false}, "on": {true}, "both": {false, true}, "": {false, true}}[a.opts.Audit]
+	if !ok {
+		return nil, fmt.Errorf("audit is %q: it must be off, on or both", a.opts.Audit)
+	}
+	apis, ok := map[string][]bool{"direct": {false}, "rest": {true}, "both": {false, true}, "": {false}}[a.opts.Sink]
+	if !ok {
+		return nil, fmt.Errorf("sink is %q: it must be direct, rest or both", a.opts.Sink)
+	}
 	var list []contestant
 	if a.workload.kind != moving {
 		list = append(list, &native{arena: a})
 	}
-	switch audit {
-	case "off":
-		list = append(list, newBridge(a, false))
-	case "on":
-		list = append(list, newBridge(a, true))
-	case "", "both":
-		list = append(list, newBridge(a, false), newBridge(a, true))
-	default:
-		return nil, fmt.Errorf("audit is %q: it must be off, on or both", audit)
+	for _, api := range apis {
+		for _, audit := range audits {
+			list = append(list, &bridge{arena: a, audit: audit, byAPI: api})
+		}
 	}
 	if a.workload.kind == moving {
 		// Its template is the first bridge's, which is prepared before it.

@@ -33,6 +33,9 @@ type Options struct {
 	Active int
 	// Audit chooses the bridges: "off", "on" or "both", which is what empty means.
 	Audit string
+	// Sink chooses how the bridges write: "direct", which is what empty means, over
+	// the API ("rest"), or "both".
+	Sink string
 	// Binary is the path of the walbridge executable.
 	Binary string
 	// Subscription holds further options of the native subscription, as in
@@ -85,7 +88,7 @@ func measure(ctx context.Context, opts Options, w Workload, report *Report) (res
 		return nil, err
 	}
 	report.Server = a.version
-	contestants, err := a.contestants(opts.Audit)
+	contestants, err := a.contestants()
 	if err != nil {
 		return nil, err
 	}
@@ -133,9 +136,10 @@ type contestant interface {
 	done(ctx context.Context, target *pgx.Conn, contact int) (bool, error)
 	// visible is a query that finds a message by its id at the target.
 	visible() string
-	// pid is the contestant's own process while it works, 0 if it has none, and
-	// log what that says, or nil.
+	// pid is the contestant's own process while it works, 0 if it has none, apiPid
+	// that of the API it writes over, and log what the first says, or nil.
 	pid() int
+	apiPid() int
 	log() *logWatch
 	// words are in the titles of the target's processes that work for it alone.
 	words() []string

@@ -4,18 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	osexec "os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/walbridge/walbridge/internal/demo"
+	"github.com/walbridge/walbridge/internal/postgrest"
 )
 
 // bridge is walbridge, as the executable that is installed.
 type bridge struct {
 	arena *arena
 	audit bool
+	// byAPI: it writes over the API of a Supabase project, which api is.
+	byAPI bool
+	api   *standIn
 	cmd   *demo.Bridge
 	said  *logWatch
 	// tables are published, as far as is known; they have to be copied.
@@ -24,35 +30,67 @@ type bridge struct {
 	entries int
 }
 
-func newBridge(a *arena, audit bool) *bridge { return &bridge{arena: a, audit: audit} }
-
 func (b *bridge) name() string {
-	if b.audit {
-		return "bridge, audit"
+	name := "bridge"
+	if b.byAPI {
+		name = "API"
 	}
-	return "bridge, no audit"
+	if b.audit {
+		return name + ", audit"
+	}
+	return name + ", no audit"
 }
 
 // slot is the bridge's name too.
 func (b *bridge) slot() string {
-	if b.audit {
-		return "bench_audit"
-	}
-	return "bench_plain"
+	return "bench_" + strings.NewReplacer(", ", "_", " ", "_").Replace(strings.ToLower(b.name()))
 }
 
 func (b *bridge) template() string { return "template_" + b.slot() }
 
-func (b *bridge) options(db string) demo.BridgeOptions {
-	return demo.BridgeOptions{
-		Binary: b.arena.opts.Binary,
-		Source: b.arena.source.URL(sourceDB), Target: b.arena.target.URL(db),
-		Env: []string{
-			"WALBRIDGE_NAME=" + b.slot(),
-			fmt.Sprintf("WALBRIDGE_AUDIT_ENABLED=%t", b.audit),
-			"WALBRIDGE_SOURCE_INSECURE_TLS=true", "WALBRIDGE_TARGET_INSECURE_TLS=true",
-		},
+// connect finds the way to the target's database db, and starts the API if it leads
+// over that.
+func (b *bridge) connect(db, profile string) (opts demo.BridgeOptions, err error) {
+	a := b.arena
+	opts = demo.BridgeOptions{Binary: a.opts.Binary, Source: a.source.URL(sourceDB), Env: b.env()}
+	if !b.byAPI {
+		opts.Target = a.target.URL(db)
+		return opts, nil
 	}
+	if b.api, err = startStandIn(a.target.URLAs("authenticator", "", db), profile); err != nil {
+		return opts, err
+	}
+	opts.Env = append(opts.Env, "SUPABASE_URL="+b.api.url, "SUPABASE_SECRET_KEY="+b.api.key())
+	return opts, nil
+}
+
+func (b *bridge) env() []string {
+	return []string{
+		"WALBRIDGE_NAME=" + b.slot(),
+		fmt.Sprintf("WALBRIDGE_AUDIT_ENABLED=%t", b.audit),
+		"WALBRIDGE_SOURCE_INSECURE_TLS=true", "WALBRIDGE_TARGET_INSECURE_TLS=true",
+	}
+}
+
+// functions does what somebody does in a project's SQL editor.
+func (b *bridge) functions(ctx context.Context) error {
+	a := b.arena
+	conn, err := pgx.Connect(ctx, a.target.URL(b.template()))
+	if err != nil {
+		return fmt.Errorf("connect to the target: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	cmd := osexec.CommandContext(ctx, a.opts.Binary, "schema", "target")
+	cmd.Env = append(b.env(), "WALBRIDGE_SOURCE_URL="+a.source.URL(sourceDB), "SUPABASE_URL=http://127.0.0.1", "SUPABASE_SECRET_KEY=sb_secret_none")
+	script, err := cmd.Output()
+	if err != nil {
+		var exit *osexec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return fmt.Errorf("print the target's script: %w", err)
+	}
+	return exec(ctx, conn, postgrest.Roles, string(script))
 }
 
 // prepare has a bridge make the tables, copy what is there and store its
@@ -62,24 +100,16 @@ func (b *bridge) prepare(ctx context.Context) error {
 	if err := a.target.CreateDB(ctx, b.template()); err != nil {
 		return err
 	}
+	if b.byAPI {
+		if err := b.functions(ctx); err != nil {
+			return err
+		}
+	}
 	if a.workload.kind == copying {
 		return nil
 	}
-	opts := b.options(b.template())
-	opts.Args = []string{"--once"}
-	log := &logWatch{}
-	opts.Log = log
-	cmd, err := demo.StartBridge(opts)
-	if err != nil {
+	if err := b.once(ctx); err != nil {
 		return err
-	}
-	select {
-	case <-cmd.Done():
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), cmd.Kill())
-	}
-	if err := cmd.Stop(); err != nil { // it has ended: this is its exit code
-		return explain(err, log)
 	}
 	conn, err := pgx.Connect(ctx, a.target.URL(b.template()))
 	if err != nil {
@@ -94,6 +124,28 @@ func (b *bridge) prepare(ctx context.Context) error {
 	}
 	if _, err := a.src.Exec(ctx, "SELECT pg_copy_logical_replication_slot($1, $2)", b.slot(), pristine(b.slot())); err != nil {
 		return fmt.Errorf("copy slot: %w", err)
+	}
+	return nil
+}
+
+// once runs the bridge into the template until it has copied what is there.
+func (b *bridge) once(ctx context.Context) error {
+	opts, err := b.connect(b.template(), "")
+	if err != nil {
+		return err
+	}
+	opts.Args = []string{"--once"}
+	log := &logWatch{}
+	opts.Log = log
+	if b.cmd, err = demo.StartBridge(opts); err == nil {
+		select {
+		case <-b.cmd.Done():
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err = errors.Join(err, b.stop(ctx)); err != nil { // it has ended: this is its exit code
+		return explain(err, log)
 	}
 	return nil
 }
@@ -114,12 +166,18 @@ func (b *bridge) reset(ctx context.Context) error {
 func (b *bridge) start(_ context.Context, label string) error {
 	b.tables = 0
 	b.said = &logWatch{since: time.Now()}
-	opts := b.options(runDB)
+	profile, dir := "", b.arena.opts.Profiles
+	if dir != "" {
+		profile = filepath.Join(dir, label+"-API.pprof")
+	}
+	opts, err := b.connect(runDB, profile)
+	if err != nil {
+		return err
+	}
 	opts.Log = b.said
-	if dir := b.arena.opts.Profiles; dir != "" {
+	if dir != "" {
 		opts.Env = append(opts.Env, "WALBRIDGE_CPUPROFILE="+filepath.Join(dir, label+".pprof"))
 	}
-	var err error
 	b.cmd, err = demo.StartBridge(opts)
 	return err
 }
@@ -164,13 +222,23 @@ func (b *bridge) log() *logWatch { return b.said }
 // looks for the end is left out by its process id.
 func (b *bridge) words() []string { return []string{" " + runDB + " "} }
 
-func (b *bridge) stop(context.Context) error {
-	if b.cmd == nil {
-		return nil
+// apiPid is the process of the API, 0 if it writes without one.
+func (b *bridge) apiPid() int {
+	if b.api == nil {
+		return 0
 	}
-	cmd := b.cmd
-	b.cmd = nil
-	return cmd.Stop()
+	return b.api.cmd.Process.Pid
+}
+
+func (b *bridge) stop(context.Context) (err error) {
+	if b.cmd != nil {
+		err = b.cmd.Stop()
+	}
+	if b.api != nil {
+		err = errors.Join(err, b.api.stop())
+	}
+	b.cmd, b.api = nil, nil
+	return err
 }
 
 func (b *bridge) verify(ctx context.Context, source digest) error {

@@ -106,6 +106,8 @@ func (n *native) visible() string {
 
 func (n *native) pid() int { return 0 }
 
+func (n *native) apiPid() int { return 0 }
+
 func (n *native) log() *logWatch { return nil }
 
 func (n *native) words() []string { return []string{"logical replication"} }

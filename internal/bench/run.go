@@ -16,22 +16,27 @@ import (
 type usage struct {
 	at             time.Time
 	source, target server
-	bridge, self   time.Duration
+	bridge, api    time.Duration
+	self           time.Duration
 	machine        time.Duration
 }
 
-// readUsage reads it; bridge is the contestant's own process, or 0.
-func (a *arena) readUsage(bridge int) (usage, error) {
+// readUsage reads it; bridge is the contestant's own process, or 0, api that of its
+// API.
+func (a *arena) readUsage(bridge, api int) (usage, error) {
 	u := usage{at: time.Now()}
-	var errs [5]error
-	var self, own procStat
+	var errs [6]error
+	var self, own, stand procStat
 	u.source, errs[0] = readServer(a.source.Pid())
 	u.target, errs[1] = readServer(a.target.Pid())
 	self, errs[2] = readProc(os.Getpid())
 	if bridge != 0 {
 		own, errs[3] = readProc(bridge)
 	}
-	u.self, u.bridge = self.cpu, own.cpu
+	if api != 0 {
+		stand, errs[5] = readProc(api)
+	}
+	u.self, u.bridge, u.api = self.cpu, own.cpu, stand.cpu
 	u.machine, errs[4] = busyTime()
 	return u, errors.Join(errs[:]...)
 }
@@ -88,7 +93,7 @@ func explain(err error, log *logWatch) error {
 
 // drain measures from the start until everything is there.
 func (a *arena) drain(ctx context.Context, c contestant, target *pgx.Conn, label string, m *Measurement) error {
-	before, err := a.readUsage(0)
+	before, err := a.readUsage(0, 0)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (a *arena) drain(ctx context.Context, c contestant, target *pgx.Conn, label
 
 // account fills in what has been used since before.
 func (a *arena) account(c contestant, target *pgx.Conn, before usage, m *Measurement) error {
-	now, err := a.readUsage(c.pid())
+	now, err := a.readUsage(c.pid(), c.apiPid())
 	if err != nil {
 		return err
 	}
@@ -119,7 +124,8 @@ func (a *arena) account(c contestant, target *pgx.Conn, before usage, m *Measure
 	walsender, sourceRest := now.source.since(before.source, 0, "walsender")
 	apply, targetRest := now.target.since(before.target, int(target.PgConn().PID()), c.words()...)
 	m.Walsender, m.Apply, m.Rest = walsender.Seconds(), apply.Seconds(), (sourceRest + targetRest).Seconds()
-	ours := walsender + sourceRest + apply + targetRest + now.self - before.self + now.bridge - before.bridge
+	m.API = (now.api - before.api).Seconds()
+	ours := walsender + sourceRest + apply + targetRest + now.self - before.self + now.bridge - before.bridge + now.api - before.api
 	others := now.machine - before.machine - ours
 	m.Others = max(0, others.Seconds()) / (now.at.Sub(before.at).Seconds() * float64(runtime.NumCPU()))
 	return nil
@@ -151,7 +157,7 @@ func (a *arena) trickle(ctx context.Context, c contestant, target *pgx.Conn, lab
 	if err != nil {
 		return err
 	}
-	before, err := a.readUsage(c.pid())
+	before, err := a.readUsage(c.pid(), c.apiPid())
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,8 @@ func (u *update) visible() string { return "" }
 
 func (u *update) pid() int { return 0 }
 
+func (u *update) apiPid() int { return 0 }
+
 func (u *update) log() *logWatch { return nil }
 
 func (u *update) words() []string { return []string{" " + runDB + " "} }

@@ -82,7 +82,7 @@ func TestBridge_CheckEntries(t *testing.T) {
 		{"some", Workload{load: 1, changes: 100}, true, 5, true},
 		{"none", Workload{load: 1, changes: 100}, true, 3, false},
 	} {
-		b := newBridge(&arena{workload: tc.w, markers: 1}, tc.audit)
+		b := &bridge{arena: &arena{workload: tc.w, markers: 1}, audit: tc.audit}
 		b.entries = 3
 		if err := b.checkEntries(tc.entries); (err == nil) != tc.ok {
 			t.Errorf("%s: got %v, want ok %t", tc.what, err, tc.ok)

@@ -27,6 +27,7 @@ type function struct {
 
 const findFunctions = `SELECT coalesce(p.proargnames[1:p.pronargs], '{}'), coalesce(ARRAY(
 		SELECT pg_catalog.format_type(t, NULL) FROM pg_catalog.unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a(t, o) ORDER BY a.o), '{}'),
+		p.pronargs = 1 AND p.proargnames IS NULL AND p.proargtypes[0] IN ('pg_catalog.json'::pg_catalog.regtype, 'pg_catalog.jsonb'::pg_catalog.regtype),
 		p.pronargdefaults::int4, p.proretset, p.prorettype = 'pg_catalog.void'::pg_catalog.regtype, ty.typtype = 'c',
 		coalesce(p.proconfig, '{}')
 	FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
@@ -108,7 +109,7 @@ func (q *query) find(ctx context.Context, args map[string]json.RawMessage) (*fun
 		return nil, err
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f function, err error) {
-		err = row.Scan(&f.names, &f.types, &f.defaults, &f.set, &f.void, &f.composite, &f.config)
+		err = row.Scan(&f.names, &f.types, &f.singleJSON, &f.defaults, &f.set, &f.void, &f.composite, &f.config)
 		return f, err
 	})
 	if err != nil {
@@ -117,8 +118,7 @@ func (q *query) find(ctx context.Context, args map[string]json.RawMessage) (*fun
 	var single *function
 	for i := range all {
 		f := &all[i]
-		if len(f.types) == 1 && (len(f.names) == 0 || f.names[0] == "") && (f.types[0] == "json" || f.types[0] == "jsonb") {
-			f.singleJSON = true
+		if f.singleJSON {
 			single = f
 			continue
 		}

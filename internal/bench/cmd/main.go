@@ -22,6 +22,7 @@ type cli struct {
 	Repeats      int      `help:"Rounds, in each of which everybody runs once." default:"5" short:"n" placeholder:"N"`
 	Active       int      `help:"How many conversations are written to at a time, 0 for all." default:"1000" placeholder:"N"`
 	Audit        string   `help:"Which bridges take part: off, on or both." default:"both" enum:"off,on,both"`
+	Sink         string   `help:"How the bridges write: direct, rest (over a stand-in for Supabase's API), or both." default:"direct" enum:"direct,rest,both"`
 	Binary       string   `help:"The walbridge executable." default:"bin/walbridge" placeholder:"FILE"`
 	Subscription string   `help:"Further options of the native subscription, as in \"streaming = on\"." placeholder:"OPTIONS"`
 	Pprof        string   `help:"Directory for CPU profiles of the bridge, one for each run." placeholder:"DIR"`
@@ -30,6 +31,7 @@ type cli struct {
 }
 
 func main() {
+	bench.StandIn()
 	var c cli
 	kong.Parse(&c, kong.Name("bench"), kong.Description("Measures walbridge beside PostgreSQL's own subscription."))
 	if err := run(&c); err != nil {
@@ -54,7 +56,7 @@ func run(c *cli) error {
 		}
 	}
 	report, err := bench.Run(ctx, bench.Options{
-		Workloads: c.Workloads, Scale: c.Scale, Repeats: c.Repeats, Active: c.Active, Audit: c.Audit, Binary: binary,
+		Workloads: c.Workloads, Scale: c.Scale, Repeats: c.Repeats, Active: c.Active, Audit: c.Audit, Sink: c.Sink, Binary: binary,
 		Subscription: c.Subscription, Profiles: c.Pprof, Statements: c.Statements, Progress: os.Stderr,
 	})
 	if err != nil {
