@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/walbridge/walbridge/internal/cdc"
-	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -22,7 +21,7 @@ func both(ctx context.Context, source, target func(ctx context.Context) error) e
 }
 
 func (w *tableWorker) targetRange(sp span) *sink.Range {
-	return &sink.Range{Table: w.table, After: sp.after, Upto: sp.upto, Tenant: w.tenant(), Parts: w.parts, Limit: listRows}
+	return &sink.Range{Table: w.table, After: sp.after, Upto: sp.upto, Tenant: w.tenant(), Parts: w.parts}
 }
 
 func (w *tableWorker) sourceRange(sp span) mapping.ViewRange {
@@ -95,11 +94,10 @@ type hashed struct {
 
 // compareHashes compares a span row by row, page by page.
 func (w *tableWorker) compareHashes(ctx context.Context, sp span) error {
-	limit := listRows
 	for {
-		page, last, err := w.page(ctx, sp, limit)
-		if fault.TooLarge(err) && limit > 100 {
-			limit /= 4
+		limit := w.page
+		page, last, err := w.sourceHashes(ctx, sp, limit)
+		if w.turn(err) {
 			continue
 		}
 		if err != nil {
@@ -110,7 +108,7 @@ func (w *tableWorker) compareHashes(ctx context.Context, sp span) error {
 			part.upto = last
 		}
 		n := int64(len(page))
-		if err := w.comparePage(ctx, part, page, limit); err != nil {
+		if err := w.comparePage(ctx, part, page); err != nil {
 			return err
 		}
 		w.progress(n)
@@ -121,8 +119,8 @@ func (w *tableWorker) compareHashes(ctx context.Context, sp span) error {
 	}
 }
 
-// page reads the hashes of the first rows of a span at the source.
-func (w *tableWorker) page(ctx context.Context, sp span, limit int) (rows map[sink.Key]hashed, last []string, err error) {
+// sourceHashes reads the hashes of the first rows of a span at the source.
+func (w *tableWorker) sourceHashes(ctx context.Context, sp span, limit int) (rows map[sink.Key]hashed, last []string, err error) {
 	rows = make(map[sink.Key]hashed)
 	r := w.sourceRange(sp)
 	r.Limit = limit
@@ -137,12 +135,11 @@ func (w *tableWorker) page(ctx context.Context, sp span, limit int) (rows map[si
 }
 
 // comparePage compares the rows of a span with the target's.
-func (w *tableWorker) comparePage(ctx context.Context, sp span, rows map[sink.Key]hashed, limit int) error {
+func (w *tableWorker) comparePage(ctx context.Context, sp span, rows map[sink.Key]hashed) error {
 	sums := map[cdc.Value]int64{}
 	for {
 		r := w.targetRange(sp)
-		r.Limit = limit
-		list, err := w.target.Hashes(ctx, r)
+		list, err := w.hashes(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -161,7 +158,7 @@ func (w *tableWorker) comparePage(ctx context.Context, sp span, rows map[sink.Ke
 				return err
 			}
 		}
-		if len(list) < limit {
+		if len(list) < r.Limit {
 			break
 		}
 		if sp.after, err = list[len(list)-1].Key.Split(len(w.table.Key)); err != nil {

@@ -102,7 +102,7 @@ func (w *tableWorker) listTarget(ctx context.Context, sp span, each func(sink.Ke
 	r := w.targetRange(sp)
 	r.Parts = nil
 	for {
-		list, err := w.target.Hashes(ctx, r)
+		list, err := w.hashes(ctx, r)
 		if err != nil {
 			return err
 		}

@@ -43,3 +43,10 @@ func (s *spans) next(ctx context.Context, src *reading) (span, bool, error) {
 	s.after, s.done = sp.upto, sp.upto == nil
 	return sp, true, nil
 }
+
+// shrink makes the spans smaller that are still to come.
+func (s *spans) shrink() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows = max(s.rows/4, leastPage)
+}

@@ -34,6 +34,7 @@ type tableComparison struct {
 	ranged, digested bool
 	parts            []sink.Part
 	estimate, done   int64
+	cut              *spans
 
 	// marked are rows that have a deletion mark by mistake: no kept ones.
 	marked map[sink.Key]bool
@@ -48,14 +49,14 @@ func (c *comparison) compareTable(ctx context.Context, s *mapping.Source) (*Tabl
 	}
 	t.estimate = c.pairs[0].source.estimate(ctx, sourceName(s))
 	t.progress(0)
-	cut := &spans{source: s, rows: digestRows}
+	t.cut = &spans{source: s, rows: digestRows}
 	if !t.digested {
-		cut.rows = listRows
+		t.cut.rows = listRows
 	}
 	err := c.each(ctx, func(ctx context.Context, p *pair) error {
-		w := &tableWorker{tableComparison: t, pair: p}
+		w := newTableWorker(t, p)
 		for {
-			sp, ok, err := cut.next(ctx, p.source)
+			sp, ok, err := t.cut.next(ctx, p.source)
 			if err != nil {
 				return err
 			}
@@ -70,7 +71,7 @@ func (c *comparison) compareTable(ctx context.Context, s *mapping.Source) (*Tabl
 	if err != nil {
 		return nil, err
 	}
-	return t.out, t.compareRest(ctx, &tableWorker{tableComparison: t, pair: c.pairs[0]})
+	return t.out, t.compareRest(ctx, newTableWorker(t, c.pairs[0]))
 }
 
 // compareRest goes through what no span of the source leads to: rows with a mark,
@@ -106,6 +107,36 @@ type tableWorker struct {
 	*tableComparison
 	*pair
 	suspects []*suspect
+	// page is how many hashes are read at a time.
+	page int
+}
+
+func newTableWorker(t *tableComparison, p *pair) *tableWorker {
+	return &tableWorker{tableComparison: t, pair: p, page: listRows}
+}
+
+// leastPage is a page that no server takes too long for.
+const leastPage = 100
+
+// turn makes pages smaller after one that took a server too long, and reports whether
+// that was possible.
+func (w *tableWorker) turn(err error) bool {
+	if !fault.TooLarge(err) || w.page <= leastPage {
+		return false
+	}
+	w.page = max(w.page/4, leastPage)
+	return true
+}
+
+// hashes reads the first hashes of r at the target, and sets its Limit.
+func (w *tableWorker) hashes(ctx context.Context, r *sink.Range) ([]sink.RowHash, error) {
+	for {
+		r.Limit = w.page
+		list, err := w.target.Hashes(ctx, r)
+		if !w.turn(err) {
+			return list, err
+		}
+	}
 }
 
 // doubt collects suspects, and settles them when they are many.
@@ -132,6 +163,9 @@ func (w *tableWorker) compare(ctx context.Context, sp span) error {
 		return err
 	}
 	// They differ, or a digest of so much takes one of the servers too long.
+	if err != nil {
+		w.cut.shrink()
+	}
 	return w.compareHashes(ctx, sp)
 }
 
