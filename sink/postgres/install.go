@@ -39,7 +39,7 @@ func (s *Sink) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 
 func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]string, error) {
 	if s.session != nil {
-		return s.inspect(ctx, schema, dry)
+		return s.missing(ctx, schema) // nothing can be made
 	}
 	begin := []op{{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"}, {sql: noTimeout}}
 	if !dry {
@@ -65,16 +65,6 @@ func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 		return missing, fmt.Errorf("commit: %w", pg.Safe(err))
 	}
 	return missing, nil
-}
-
-// inspect is install over a session, which makes nothing.
-func (s *Sink) inspect(ctx context.Context, schema *sink.Schema, dry bool) ([]string, error) {
-	missing, err := s.missing(ctx, schema)
-	if err == nil && !dry && len(missing) > 0 {
-		err = fault.Errorf(fault.Stop, "run in the project's SQL editor what this prints: walbridge schema target",
-			"the target lacks something that can't be made over the API: %s", pg.Statement{SQL: missing[0]}.FirstLine())
-	}
-	return missing, err
 }
 
 // missing returns what the private schema and the tables lack.

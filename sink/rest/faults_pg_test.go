@@ -3,6 +3,7 @@ package rest_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/internal/postgrest"
 	"github.com/walbridge/walbridge/sink"
+	"github.com/walbridge/walbridge/sink/rest"
 )
 
 // bridge is a sink that holds the lease, over one table.
@@ -151,6 +153,41 @@ func TestKey_Rotated(t *testing.T) {
 	b.want(2, b.lsn+10)
 }
 
+// always has every request fail.
+func always(kind postgrest.Kind) func(*project) {
+	return func(p *project) {
+		for range 20 {
+			p.api.Fail(postgrest.Fault{Kind: kind})
+		}
+	}
+}
+
+// A key that can't be the service's is never sent.
+func TestKey_Unfit(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, pgtest.Start(t))
+	for text, key := range map[string]string{
+		"is not that of service_role": p.api.Keys().Anon,
+		"is a publishable one":        p.api.Keys().Publishable,
+		"expired on 1970-01-02":       p.api.Token(map[string]any{"role": "service_role", "exp": 24 * 60 * 60}),
+		"neither a secret key":        "something",
+		"has blanks in it":            p.api.Keys().Secret + "\n",
+	} {
+		opts := p.opts
+		opts.Key = func() (string, error) { return key, nil }
+		_, err := rest.Open(t.Context(), opts, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(fault.HintOf(err), "API keys") || fault.ClassOf(err) != fault.Config {
+			t.Errorf("Open = %v (%s), want a mistake in the settings with %q", err, fault.HintOf(err), text)
+		}
+		if strings.Contains(err.Error()+fault.HintOf(err), strings.TrimSpace(key)) {
+			t.Errorf("the error shows the key: %v", err)
+		}
+	}
+	if n := len(p.api.Requests()); n > 0 {
+		t.Errorf("%d requests went out", n)
+	}
+}
+
 // Each mistake has its own word, none shows the key, and none is asked about again
 // and again.
 func TestMistakes(t *testing.T) {
@@ -170,7 +207,10 @@ func TestMistakes(t *testing.T) {
 			pgtest.Exec(t, p.admin, "REVOKE ALL ON FUNCTION public.walbridge(json) FROM PUBLIC, service_role")
 		}, "may not call the function", "API keys"},
 		{"a refused key", func(p *project) { p.api.Revoke(p.api.Keys().Secret) }, "the API key is refused", "API keys"},
-		{"a paused project", func(p *project) { p.api.Fail(postgrest.Fault{Kind: postgrest.Paused}) }, "paused", "dashboard"},
+		{"an expired key", always(postgrest.Expired), "the API key is refused: it has expired", "SUPABASE_SECRET_KEY_FILE"},
+		{"a key of users", func(p *project) { p.rotated = p.api.Keys().Publishable; p.api.Revoke(p.api.Keys().Secret) }, "the API key is refused", "API keys"},
+		{"a paused project", always(postgrest.Paused), "paused", "dashboard"},
+		{"no project", always(postgrest.NotFound), "there is no Supabase API", "check SUPABASE_URL"},
 		{"row security in the way", func(p *project) {
 			pgtest.Exec(t, p.admin, `CREATE ROLE "weak `+p.name+`"; GRANT ALL ON ALL TABLES IN SCHEMA public, walbridge TO "weak `+p.name+`";
 				GRANT USAGE ON SCHEMA walbridge TO "weak `+p.name+`"; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA walbridge TO "weak `+p.name+`";
@@ -199,6 +239,20 @@ func TestMistakes(t *testing.T) {
 			var unknown *sink.UnknownError
 			if errors.As(err, &unknown) {
 				t.Errorf("the outcome is called unknown: %v", err)
+			}
+			if strings.Contains(tt.text, "57014") {
+				return // which takes its time by itself
+			}
+			answered := len(b.api.Requests())
+			for range 2 {
+				if err := b.commit(3); err == nil || !strings.Contains(err.Error(), tt.text) {
+					t.Errorf("commit again = %v", err)
+				}
+			}
+			for i, r := range b.api.Requests()[answered:] {
+				if since := r.At.Sub(b.api.Requests()[answered+i-1].At); since < time.Second {
+					t.Errorf("asked again after %s", since)
+				}
 			}
 		})
 	}

@@ -37,6 +37,7 @@ import (
 
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
+	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/request"
 	"github.com/walbridge/walbridge/sink"
 	"github.com/walbridge/walbridge/sink/postgres"
@@ -111,19 +112,23 @@ func (s *Sink) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 		return missing, err
 	}
 	unknown, err := s.session.lacking(ctx, append(s.Statements(schema), ownStatements()...))
-	switch {
-	case err != nil:
-		return missing, fmt.Errorf("install: %w", err)
-	case len(unknown) == 0:
-		return missing, nil
-	}
-	what, err := s.session.strangers(ctx, schema)
 	if err != nil {
 		return missing, fmt.Errorf("install: %w", err)
 	}
-	if what == "" {
-		what = fmt.Sprintf("statements that this one needs (%d)", len(unknown))
+	if len(unknown) > 0 {
+		what, err := s.session.strangers(ctx, schema)
+		if err != nil {
+			return missing, fmt.Errorf("install: %w", err)
+		}
+		if what == "" {
+			what = fmt.Sprintf("statements that this one needs (%d)", len(unknown))
+		}
+		return missing, fault.Errorf(fault.Stop, SchemaHint,
+			"the target was prepared for another mapping or by another version of walbridge: its functions don't know %s", what)
 	}
-	return missing, fault.Errorf(fault.Stop, SchemaHint,
-		"the target was prepared for another mapping or by another version of walbridge: its functions don't know %s", what)
+	if len(missing) > 0 && !dry {
+		return missing, fault.Errorf(fault.Stop, SchemaHint,
+			"the target lacks something that can't be made over the API: %s", pg.Statement{SQL: missing[0]}.FirstLine())
+	}
+	return missing, nil
 }
