@@ -63,6 +63,7 @@ type applier struct {
 	batches int64
 	tally   mapping.Tally
 	counted heldCount
+	head    saidHead
 }
 
 // largeTx is a transaction that is applied slice by slice in one target
@@ -85,6 +86,7 @@ func (a *applier) run(ctx context.Context) error {
 	work, cancel := graceful(ctx, 5*time.Second)
 	defer cancel()
 	defer a.dropLarge()
+	defer func() { a.publishHead(true) }()
 	tick := time.NewTicker(max(a.opts.Lease/3, 100*time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -98,6 +100,7 @@ func (a *applier) run(ctx context.Context) error {
 		a.ask(work)
 		a.countHeld(work)
 		a.publish()
+		a.publishHead(false)
 		if a.opts.Once && a.complete() {
 			return errOnce
 		}

@@ -1,8 +1,10 @@
 package replicator_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -70,12 +72,14 @@ audit_log: {table: audit_logs}
 		w.overAPI()
 	}
 	chain := false
+	var log bytes.Buffer
 	tune := w.tune
 	w.tune = func(o *replicator.Options) {
 		if tune != nil {
 			tune(o)
 		}
 		o.Compile.Audit.Chain = chain
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	}
 	session := func(on bool, work func(r *running)) {
 		chain = on
@@ -85,6 +89,10 @@ audit_log: {table: audit_logs}
 		w.catchUp(r)
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
+		}
+		head := w.rows("SELECT chain_head || ':' || chain_link FROM walbridge.checkpoint WHERE chain_head > 0")
+		if !strings.HasSuffix(log.String(), "audit log linked\" head="+head+"\n") && head != "" || r.status.Snapshot().Chain != head {
+			t.Errorf("the head is %q, the status has %q, and the log:\n%s", head, r.status.Snapshot().Chain, log.String())
 		}
 	}
 	session(false, func(*running) {

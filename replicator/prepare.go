@@ -243,8 +243,7 @@ func (b *bridge) acquire(ctx context.Context, source *pgx.Conn, snk sink.Sink) (
 				if said {
 					n.Takeovers++
 				}
-				c := cp.Counters
-				n.Rows, n.Entries, n.Held, n.Dropped = c.Rows, c.Entries, c.Held, c.Dropped
+				showCounters(n, &cp.Counters)
 			})
 		}
 		if said && err == nil {

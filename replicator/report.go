@@ -41,9 +41,33 @@ func (a *applier) publish() {
 		n.Behind = behind
 		n.Batches += batches
 		n.Request = request
-		c := a.cp.Counters
-		n.Rows, n.Entries, n.Held, n.Dropped = c.Rows, c.Entries, c.Held, c.Dropped
+		showCounters(n, &a.cp.Counters)
 	})
+}
+
+func showCounters(n *status.Snapshot, c *sink.Counters) {
+	n.Rows, n.Entries, n.Held, n.Dropped = c.Rows, c.Entries, c.Held, c.Dropped
+	n.Chain = c.Chain.String()
+}
+
+// headLogEvery is how often the log says where the audit log's chain has come to.
+// Whoever keeps the log elsewhere can hold the audit log against it.
+const headLogEvery = time.Minute
+
+// saidHead is the head of the chain that was logged last, and when.
+type saidHead struct {
+	at time.Time
+	n  int64
+}
+
+// publishHead logs the head of the chain, if it has moved; at the end at any rate.
+func (a *applier) publishHead(end bool) {
+	c := &a.cp.Counters.Chain
+	if c.Head == a.head.n || !end && time.Since(a.head.at) < headLogEvery {
+		return
+	}
+	a.head = saidHead{at: time.Now(), n: c.Head}
+	a.log.Info("audit log linked", "head", c.String())
 }
 
 // showRequest says which request is being worked on, and how far it is.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"strconv"
 )
 
 // Chain is where the chain over the entries stands. Package mapping says what an
@@ -15,6 +16,15 @@ type Chain struct {
 	// made while the chain was off.
 	Head int64
 	Link Link
+}
+
+// String names the head as it is published: its number, a colon and its link; empty
+// without a chain.
+func (c Chain) String() string {
+	if c.Head == 0 {
+		return ""
+	}
+	return strconv.FormatInt(c.Head, 10) + ":" + c.Link.String()
 }
 
 // Link is a SHA-256 hash over an entry and over the link before it.

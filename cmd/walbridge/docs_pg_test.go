@@ -89,9 +89,9 @@ var (
 	alone = regexp.MustCompile(`^walbridge (run|check|init|schema|teardown|demo|completion|version)\b`)
 	// bare are commands that need no databases.
 	bare = regexp.MustCompile(`^walbridge (demo|completion|version)\b`)
-	// finds are commands that find the held row of heldSeed, and say so by their
-	// exit code.
-	finds = regexp.MustCompile(`^walbridge held (list|retry --all)$`)
+	// finds are commands that find the held row of heldSeed, or that the log isn't
+	// the one whose head they give, and say so by their exit code.
+	finds = regexp.MustCompile(`^walbridge (held (list|retry --all)|verify .*--head .*)$`)
 	// declined are commands that a bridge which is well has nothing to do for.
 	declined = regexp.MustCompile(`^walbridge skip\b`)
 

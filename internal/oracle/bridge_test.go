@@ -110,7 +110,7 @@ func (w *world) startBridge() (*bridge, error) {
 
 func (w *world) compileOptions() mapping.CompileOptions {
 	a := w.plan.spec.audit
-	return mapping.CompileOptions{Audit: mapping.Audit{Unchanged: a.unchanged, MaxValue: a.maxValue,
+	return mapping.CompileOptions{Audit: mapping.Audit{Unchanged: a.unchanged, MaxValue: a.maxValue, Chain: a.chain,
 		Values: map[string]mapping.AuditValues{"changed": mapping.AuditChanged, "all": mapping.AuditAll, "none": mapping.AuditNone}[a.values]}}
 }
 
@@ -141,7 +141,7 @@ func (w *world) startProcess() (*bridge, error) {
 	b := &bridge{done: make(chan error, 1), log: &w.log, cmd: exec.Command(path, "run"), said: w.log.len()}
 	b.cmd.Env = append(os.Environ(), "WALBRIDGE_CONFIG="+config, "WALBRIDGE_SOURCE_URL="+w.bridgeSrc, "WALBRIDGE_TARGET_URL="+w.bridgeDst,
 		"WALBRIDGE_LISTEN=off", "WALBRIDGE_SOURCE_HEARTBEAT=1s", "WALBRIDGE_LEASE=1s", "WALBRIDGE_LOG_FORMAT=text",
-		"WALBRIDGE_AUDIT_VALUES="+a.values, fmt.Sprintf("WALBRIDGE_AUDIT_UNCHANGED=%t", a.unchanged),
+		"WALBRIDGE_AUDIT_VALUES="+a.values, fmt.Sprintf("WALBRIDGE_AUDIT_UNCHANGED=%t", a.unchanged), fmt.Sprintf("WALBRIDGE_AUDIT_CHAIN=%t", a.chain),
 		fmt.Sprintf("WALBRIDGE_AUDIT_MAX_VALUE=%d", a.maxValue), fmt.Sprintf("WALBRIDGE_BATCH_ROWS=%d", o.batchRows),
 		fmt.Sprintf("WALBRIDGE_COPY_ROWS=%d", o.copyRows))
 	b.cmd.Stderr, b.cmd.Stdout = b.log, b.log

@@ -190,6 +190,18 @@ func (w *world) verify(ctx context.Context, f *findings) (*mapping.Mapping, erro
 	if entries != nil && !entries.OK() {
 		f.add("verify: %s", entries)
 	}
+	chain, err := verify.Chain(ctx, m, w.target, "")
+	if err != nil {
+		return nil, fmt.Errorf("verify the chain: %w", err)
+	}
+	switch {
+	case entries == nil || entries.Head == 0 || !w.plan.spec.audit.chain:
+		if chain != nil {
+			f.add("a chain that nobody has asked for: %s", chain)
+		}
+	case chain == nil || !chain.OK() || chain.Linked != entries.Rows:
+		f.add("%d entries, and the chain: %v", entries.Rows, chain)
+	}
 	return m, nil
 }
 

@@ -111,7 +111,7 @@ func (p *plan) variant(g *generator) {
 	if g.chance(30) {
 		p.spec.byName["log"].entity = ""
 	}
-	p.spec.audit = auditSpec{unchanged: g.chance(65), values: pick(g, "changed", "changed", "all", "none"), maxValue: 8192}
+	p.spec.audit = auditSpec{unchanged: g.chance(65), values: pick(g, "changed", "changed", "all", "none"), maxValue: 8192, chain: p.seed%4 < 2}
 	p.opts = tuning{batchRows: 10_000, batchBytes: 4 << 20, queueBytes: 4 << 20, copyRows: pick(g, 1000, 3, 1)}
 	if g.chance(50) {
 		p.opts.batchRows = pick(g, 2, 5, 20, 100)

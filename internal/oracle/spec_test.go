@@ -20,6 +20,7 @@ type auditSpec struct {
 	unchanged bool
 	values    string // changed, all or none
 	maxValue  int
+	chain     bool
 }
 
 // table is a source table, and the target table that is made of it.

@@ -26,6 +26,7 @@ type document struct {
 	LagSeconds    float64          `json:"lag_seconds"`
 	Rows          int64            `json:"rows_applied"`
 	Entries       int64            `json:"audit_rows"`
+	Chain         string           `json:"audit_chain,omitempty"`
 	Held          int64            `json:"held_rows"`
 	Dropped       int64            `json:"dropped_rows"`
 	Batches       int64            `json:"batches"`
@@ -65,7 +66,7 @@ func (n Snapshot) MarshalJSON() ([]byte, error) {
 		From: n.From, State: n.State, Since: n.Since.UTC(), Name: n.Name, Version: n.Version, Started: n.Started.UTC(),
 		CheckpointLSN: n.Checkpoint.String(), SourceLSN: n.Source.String(), ConfirmedLSN: n.Confirmed.String(),
 		LagBytes: n.LagBytes, LagSeconds: n.LagSeconds,
-		Rows: n.Rows, Entries: n.Entries, Held: n.Held, Dropped: n.Dropped, Batches: n.Batches,
+		Rows: n.Rows, Entries: n.Entries, Chain: n.Chain, Held: n.Held, Dropped: n.Dropped, Batches: n.Batches,
 		Errors: n.Errors, Slot: n.Slot, Copy: n.Copy, CopyRate: n.CopyRate, CopyLeft: n.CopyLeft,
 		Transactions: n.Transactions, Written: n.Written, TxRate: n.TxRate, RowRate: n.RowRate,
 		Tables: n.Tables, Tenants: n.Tenants, OtherTenants: n.OtherTenants, HeldBy: n.HeldBy, Request: n.Request,
@@ -99,7 +100,7 @@ func (n *Snapshot) UnmarshalJSON(data []byte) error {
 	*n = Snapshot{
 		From: d.From, State: d.State, Since: d.Since, Name: d.Name, Version: d.Version, Started: d.Started,
 		LagBytes: d.LagBytes, LagSeconds: d.LagSeconds,
-		Rows: d.Rows, Entries: d.Entries, Held: d.Held, Dropped: d.Dropped, Batches: d.Batches,
+		Rows: d.Rows, Entries: d.Entries, Chain: d.Chain, Held: d.Held, Dropped: d.Dropped, Batches: d.Batches,
 		Errors: d.Errors, Slot: d.Slot, Copy: d.Copy, CopyRate: d.CopyRate, CopyLeft: d.CopyLeft,
 		Transactions: d.Transactions, Written: d.Written, TxRate: d.TxRate, RowRate: d.RowRate,
 		Tables: d.Tables, Tenants: d.Tenants, OtherTenants: d.OtherTenants, HeldBy: d.HeldBy, Request: d.Request,

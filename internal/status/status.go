@@ -91,6 +91,9 @@ type Snapshot struct {
 	// Rows, Entries and Dropped are totals since the first start of the bridge,
 	// Batches since the start of the process. Held is how many rows are held now.
 	Rows, Entries, Dropped, Batches, Held int64
+	// Chain is the head of the chain over the audit log, as sink.Chain writes it; empty
+	// without one.
+	Chain string
 	// Errors counts failed attempts since the start of the process, by class.
 	Errors map[string]int64
 	// LastError stays after the bridge has recovered; nil if there was none. Problems

@@ -79,7 +79,7 @@ func TestSnapshot_JSON(t *testing.T) {
 		{"full", status.Snapshot{
 			State: status.Blocked, Since: at, Started: at, Name: "n", Version: "v1",
 			Checkpoint: 0x16B3748, Source: 0x1_0000_0000, Confirmed: 0x16B3700, LagBytes: 5, LagSeconds: 1.5,
-			Rows: 1, Entries: 2, Held: 3, Dropped: 4, Batches: 5, Errors: map[string]int64{"stop": 1},
+			Rows: 1, Entries: 2, Chain: "2:l", Held: 3, Dropped: 4, Batches: 5, Errors: map[string]int64{"stop": 1},
 			LastError:    &status.Problem{At: at, Class: "stop", Message: "m", Hint: "h"},
 			Slot:         &status.Slot{WALStatus: "extended", Retained: 7, Safe: &safe},
 			Copy:         []status.Copy{{Table: "a.b", Done: 1, Total: 2, Finished: true}},
@@ -91,7 +91,7 @@ func TestSnapshot_JSON(t *testing.T) {
 			Problems: []status.Problem{{At: at, Times: 2, Class: "stop", Message: "m", Hint: "h"}}},
 			`{"state":"blocked","since":"2026-03-04T05:06:07Z","name":"n","version":"v1","started_at":"2026-03-04T05:06:07Z",` +
 				`"checkpoint_lsn":"0/16B3748","source_lsn":"1/0","confirmed_lsn":"0/16B3700","lag_bytes":5,"lag_seconds":1.5,` +
-				`"rows_applied":1,"audit_rows":2,"held_rows":3,"dropped_rows":4,"batches":5,"errors":{"stop":1},` +
+				`"rows_applied":1,"audit_rows":2,"audit_chain":"2:l","held_rows":3,"dropped_rows":4,"batches":5,"errors":{"stop":1},` +
 				`"last_error":"m","last_error_hint":"h","last_error_class":"stop","last_error_at":"2026-03-04T05:06:07Z",` +
 				`"slot":{"wal_status":"extended","retained_bytes":7,"safe_bytes":99},` +
 				`"copy":[{"table":"a.b","done":1,"total":2,"estimated":false,"finished":true}],` +

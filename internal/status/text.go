@@ -27,6 +27,9 @@ func (n Snapshot) Text(now time.Time) string {
 	if n.From != FromDatabases || n.Checkpoint != 0 {
 		row("rows", fmt.Sprintf("%d applied, %d held, %d without a tenant dropped", n.Rows, n.Held, n.Dropped))
 		row("entries", fmt.Sprintf("%d in the audit log", n.Entries))
+		if n.Chain != "" {
+			row("chain", n.Chain)
+		}
 	}
 	row("slot", n.slot())
 	for i, c := range n.Copy {

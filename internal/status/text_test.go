@@ -62,7 +62,7 @@ wrong       connect: refused
 `, `2026-03-04T05:06:07Z unknown from=databases checkpoint=0/0 lag_bytes=0 lag_seconds=0.0 rows=0 entries=0 held=0 error="connect: refused"`},
 		{"stopped", status.Snapshot{
 			From: status.FromDatabases, Name: "n", State: status.Stopped, Since: now.Add(-3 * time.Hour),
-			Checkpoint: 0x10, Source: 0x410, LagBytes: 0x400, LagSeconds: 10800,
+			Checkpoint: 0x10, Source: 0x410, LagBytes: 0x400, LagSeconds: 10800, Chain: "7:link",
 			Slot: &status.Slot{WALStatus: "extended", Retained: 1},
 		}, `n: stopped, last written 3 h ago
 No bridge is at work: none runs, or one is waiting and can't say for what.
@@ -72,6 +72,7 @@ source      0/410
 lag         at most 1.0 KiB, about 3 h
 rows        0 applied, 0 held, 0 without a tenant dropped
 entries     0 in the audit log
+chain       7:link
 slot        extended, the source keeps 1 B of WAL for it
 `, "2026-03-04T05:06:07Z stopped from=databases checkpoint=0/10 lag_bytes=1024 lag_seconds=10800.0 rows=0 entries=0 held=0 retained_bytes=1"},
 	}

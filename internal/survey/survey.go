@@ -146,6 +146,7 @@ func snapshot(name string, src source, dst target, now time.Time) status.Snapsho
 	}
 	if cp := dst.checkpoint; dst.exists {
 		n.Checkpoint, n.Since = cp.LSN, now.Add(-cp.Age)
+		n.Chain = cp.Counters.Chain.String()
 		n.Rows, n.Entries, n.Held, n.Dropped = cp.Counters.Rows, cp.Counters.Entries, cp.Counters.Held, cp.Counters.Dropped
 		if src.err == nil && cp.LSN != 0 && src.flush > cp.LSN {
 			n.LagBytes, n.LagSeconds = int64(src.flush-cp.LSN), cp.Age.Seconds()

@@ -76,7 +76,11 @@ func (r *ChainReport) String() string {
 		text += fmt.Sprintf(", %d others written while it was off", r.Unlinked)
 	}
 	if !r.OK() {
-		return fmt.Sprintf("%s; BROKEN in %d places, first at n = %d: %s", text, r.Breaks, r.First, r.Why)
+		places := "places"
+		if r.Breaks == 1 {
+			places = "place"
+		}
+		return fmt.Sprintf("%s; BROKEN in %d %s, first at n = %d: %s", text, r.Breaks, places, r.First, r.Why)
 	}
 	return fmt.Sprintf("%s, none altered, head %d:%s", text, r.Head, r.Link)
 }
