@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -39,10 +38,20 @@ const chainVersion = 1
 const saltSize = 16
 
 // linkage is an entry's place in the chain, the member "chain" of its details.
-type linkage struct {
-	Link   string `json:"link"`
-	Salt   string `json:"salt,omitempty"`
-	Values string `json:"values,omitempty"`
+type linkage struct{ link, salt, values string }
+
+// readLinkage reads it from its canonical text, which has nothing else.
+func readLinkage(text []byte) (p linkage, ok bool) {
+	s, open := strings.CutPrefix(string(text), "{")
+	for _, m := range []struct {
+		key   string
+		value *string
+	}{{`"link": "`, &p.link}, {`, "salt": "`, &p.salt}, {`, "values": "`, &p.values}} {
+		if after, found := strings.CutPrefix(s, m.key); found {
+			*m.value, s, _ = strings.Cut(after, `"`)
+		}
+	}
+	return p, open && s == "}"
 }
 
 // Members of details with a meaning for the chain.
@@ -242,13 +251,8 @@ func (r *LinkReader) Read(e *sink.Entry) (l Linked, err error) {
 		return l, nil
 	}
 	l.Linked = true
-	var p linkage
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if d.Decode(&p) != nil {
-		return l, errNoLink
-	}
-	if l.Link, err = sink.ParseLink(p.Link); err != nil {
+	p, ok := readLinkage(text)
+	if l.Link, err = sink.ParseLink(p.link); err != nil || !ok {
 		return l, errNoLink
 	}
 	values, err := c.checkValues(&p, &l)
@@ -270,21 +274,21 @@ func (c *chainer) checkValues(p *linkage, l *Linked) (values []byte, err error) 
 	changed, forgotten := c.member(memberChanged) != nil, c.value(memberForgotten)
 	l.Forgotten = forgotten != nil
 	switch {
-	case l.Forgotten && (changed || p.Salt != "" || string(forgotten) != "true"):
+	case l.Forgotten && (changed || p.salt != "" || string(forgotten) != "true"):
 		return nil, errValues
-	case p.Values == "" && (changed || p.Salt != ""):
+	case p.values == "" && (changed || p.salt != ""):
 		return nil, errValues
-	case p.Values == "":
+	case p.values == "":
 		return nil, nil
 	}
-	want, err := sink.ParseLink(p.Values)
+	want, err := sink.ParseLink(p.values)
 	if err != nil {
 		return nil, errValues
 	}
 	if l.Forgotten {
 		return want[:], nil
 	}
-	salt, err := base64.RawURLEncoding.DecodeString(p.Salt)
+	salt, err := base64.RawURLEncoding.DecodeString(p.salt)
 	if err != nil || c.commitment(salt) != want {
 		return nil, errValues
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/sink"
 )
 
@@ -272,6 +273,35 @@ func BenchmarkLinkReader(b *testing.B) {
 	for b.Loop() {
 		if l, err := r.Read(&batch.entries[0]); err != nil || !l.Follows(&sink.Chain{}) {
 			b.Fatal(err)
+		}
+	}
+}
+
+// Entries are linked only where the target gives back what was written.
+func TestCompile_Chain(t *testing.T) {
+	c := cluster(t)
+	source := pgtest.CreateDB(t, c, "chain_source")
+	pgtest.Exec(t, source, `CREATE TABLE note (id bigint PRIMARY KEY, tenant bigint)`)
+	target := pgtest.CreateDB(t, c, "chain_target")
+	pgtest.Exec(t, target, `CREATE TABLE good (id text PRIMARY KEY, provedor_id uuid, user_id varchar(20), action text, details jsonb, timestamp timestamptz(6));
+		CREATE TABLE bad (id uuid PRIMARY KEY, provedor_id numeric, user_id char(9), action text, details json, timestamp timestamptz(3))`)
+	src, dst := connect(t, c, "chain_source"), connect(t, c, "chain_target")
+	compile := func(table string, chain bool) (*Mapping, error) {
+		f := mustParse(t, "chain.yaml", []byte("tables:\n  notes: {from: note, tenant: [tenant], columns: [id], audit: {entity: note}}\naudit_log: {table: "+table+"}\n"))
+		return Compile(f, mustReadCatalog(t, src, f.SourceTables()), mustReadCatalog(t, dst, f.TargetTables()), CompileOptions{Audit: Audit{Chain: chain}})
+	}
+	off, err := compile("bad", false)
+	if err != nil || off.Schema.Entries.Chained {
+		t.Fatalf("without a chain: %v", err)
+	}
+	on, err := compile("good", true)
+	if err != nil || !on.Schema.Entries.Chained || on.Schema.Fingerprint != off.Schema.Fingerprint {
+		t.Fatalf("with a chain: %v", err)
+	}
+	_, err = compile("bad", true)
+	for _, column := range []string{"provedor_id", "user_id", "details", "timestamp"} {
+		if err == nil || !strings.Contains(err.Error(), `column "`+column+`" of audit table public.bad is `) {
+			t.Errorf("nothing is said about %s: %v", column, err)
 		}
 	}
 }

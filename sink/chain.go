@@ -38,10 +38,14 @@ func (l Link) String() string { return base64.RawURLEncoding.EncodeToString(l[:]
 
 // ParseLink reads what String has written.
 func ParseLink(text string) (l Link, err error) {
-	n, err := base64.RawURLEncoding.Strict().Decode(make([]byte, base64.RawURLEncoding.DecodedLen(len(text))), []byte(text))
-	if err != nil || n != len(l) {
+	if len(text) != base64.RawURLEncoding.EncodedLen(len(l)) {
 		return l, errLink
 	}
-	_, err = base64.RawURLEncoding.Decode(l[:], []byte(text))
-	return l, err
+	if n, err := strict.Decode(l[:], []byte(text)); err != nil || n != len(l) {
+		return Link{}, errLink // a line break, which Decode passes over, is none either
+	}
+	return l, nil
 }
+
+// strict refuses a second way to write the same link.
+var strict = base64.RawURLEncoding.Strict()

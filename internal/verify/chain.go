@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/mapping"
@@ -168,18 +169,23 @@ func (w *chainWalk) end(ctx context.Context) (sink.Counters, error) {
 
 // walk goes on up to the head.
 func (w *chainWalk) walk(ctx context.Context, end sink.Chain) error {
+	pages := make(chan entryPage)
+	g, ctx := errgroup.WithContext(ctx)
 	after := w.due - 1
-	for after < end.Head {
-		entries, next, err := w.target.Numbered(ctx, after, end.Head)
-		if err != nil {
-			return err
+	g.Go(func() error {
+		defer close(pages)
+		return w.read(ctx, after, end.Head, pages)
+	})
+	for p := range pages {
+		for i := range p.entries {
+			w.entry(&p.entries[i])
 		}
-		for i := range entries {
-			w.entry(&entries[i])
+		if w.opts.Progress != nil {
+			w.opts.Progress(Progress{Table: "audit log", Rows: p.upto - w.start + 1, Estimate: end.Head - w.start + 1})
 		}
-		if after = next; w.opts.Progress != nil {
-			w.opts.Progress(Progress{Table: "audit log", Rows: after - w.start + 1, Estimate: end.Head - w.start + 1})
-		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	switch {
 	case w.at.Head < end.Head:
@@ -188,6 +194,29 @@ func (w *chainWalk) walk(ctx context.Context, end sink.Chain) error {
 	case w.at.Link != end.Link:
 		w.report.found(end.Head, "its link isn't the one that the checkpoint has: the log, or its end, has been made anew")
 		w.at.Link = end.Link
+	}
+	return nil
+}
+
+// entryPage are the entries up to a number.
+type entryPage struct {
+	entries []sink.Entry
+	upto    int64
+}
+
+// read reads a page while the one before is gone through.
+func (w *chainWalk) read(ctx context.Context, after, upto int64, pages chan<- entryPage) error {
+	for after < upto {
+		entries, next, err := w.target.Numbered(ctx, after, upto)
+		if err != nil {
+			return err
+		}
+		after = next
+		select {
+		case pages <- entryPage{entries, next}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }

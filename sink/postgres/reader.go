@@ -14,7 +14,11 @@ import (
 )
 
 // reader is a sink.Reader over a connection of its own, or over a session.
-type reader struct{ s *Sink }
+type reader struct {
+	s *Sink
+	// numbers is how many the next page of entries may have.
+	numbers int64
+}
 
 var _ sink.Reader = (*reader)(nil)
 
@@ -24,13 +28,13 @@ func OpenReader(ctx context.Context, opts Options, schema *sink.Schema, log *slo
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
-	return &reader{s}, nil
+	return &reader{s: s}, nil
 }
 
 // NewReader reads over a connection that package pg has made and the caller
 // closes.
 func NewReader(conn *pgconn.PgConn, name string, schema *sink.Schema) sink.Reader {
-	return &reader{&Sink{name: name, log: slog.New(slog.DiscardHandler), schema: schema, conn: conn}}
+	return &reader{s: &Sink{name: name, log: slog.New(slog.DiscardHandler), schema: schema, conn: conn}}
 }
 
 // Close releases the connection.
@@ -41,7 +45,7 @@ func (r *reader) Close(ctx context.Context) error { return r.s.Close(ctx) }
 func ReaderOver(session Session, name string, schema *sink.Schema, log *slog.Logger) sink.Reader {
 	s := Over(session, Options{Name: name}, log)
 	s.schema = schema
-	return &reader{s}
+	return &reader{s: s}
 }
 
 // beginSnapshot begins a transaction whose statements all see the same.

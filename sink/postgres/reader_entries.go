@@ -55,11 +55,12 @@ func (r *reader) Entries(ctx context.Context, first int64) (sink.EntryCounts, er
 	return c, err
 }
 
-// A page has at most pageNumbers numbers, and ends behind the entry with which it
-// has come to pageBytes.
+// A page ends behind the entry with which it has come to pageBytes. The one after
+// it has fewer numbers then, because the target has read the rest for nothing, and
+// more where there was room.
 const (
-	pageNumbers = 1000
-	pageBytes   = 4 << 20
+	pageBytes              = 4 << 20
+	fewNumbers, allNumbers = 100, 10_000
 )
 
 // numberedEntries reads entries by their numbers, which the index of a chained
@@ -81,7 +82,8 @@ const numberedEntries = `
 // Numbered reads a page of entries.
 func (r *reader) Numbered(ctx context.Context, after, upto int64) (entries []sink.Entry, next int64, err error) {
 	e := r.s.schema.Entries
-	next = min(upto, after+pageNumbers)
+	r.numbers = max(r.numbers, fewNumbers)
+	next = min(upto, after+r.numbers)
 	bytes, last := 0, after
 	err = r.query(ctx, "read audit entries", op{
 		sql: fmt.Sprintf(numberedEntries, entryNumber("t", e), pg.Quote(e.Schema, e.Name), pg.Quote(e.ID), pg.Quote(e.Tenant), pg.Quote(e.User),
@@ -100,8 +102,11 @@ func (r *reader) Numbered(ctx context.Context, after, upto int64) (entries []sin
 			return d.err
 		}),
 	})
-	if bytes >= pageBytes {
-		next = last
+	switch {
+	case bytes >= pageBytes:
+		next, r.numbers = last, r.numbers/2
+	case bytes < pageBytes/2:
+		r.numbers = min(2*r.numbers, allNumbers)
 	}
 	return entries, next, err
 }

@@ -25,7 +25,7 @@ func (s *Sink) Statements(schema *sink.Schema) []*Template {
 		twin.entries = entriesTable(schema, nil)
 	}
 	twin.everything(schema)
-	(&reader{twin}).everything()
+	(&reader{s: twin}).everything()
 	return r.texts
 }
 
