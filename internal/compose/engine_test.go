@@ -137,7 +137,7 @@ func checkRights() error {
 		return &rightsError{errors.New("images are made by debootstrap, which needs root: sudo make test-compose")}
 	}
 	if out, err := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "true").CombinedOutput(); err != nil {
-		return &rightsError{fmt.Errorf("this process may not make namespaces (%s): it runs in a container without CAP_SYS_ADMIN",
+		return &rightsError{fmt.Errorf("this process may not make namespaces (%s): it runs in a chroot, or in a container without CAP_SYS_ADMIN",
 			strings.TrimSpace(string(out)))}
 	}
 	mounts, err := os.ReadFile("/proc/mounts")
