@@ -4,8 +4,8 @@
 //
 // "make test-compose" installs what they need and runs them; "go test ./..." leaves
 // them out, because they take the machine's Docker engine, or start one, and make
-// images: of PostgreSQL and Django from Debian's packages, and of the bridge from
-// this tree. Nothing is pulled from a registry. The image of Debian stays in the
-// engine as a cache, and with it, where the tests start an engine of their own, its
-// directory in /var/tmp; all else is removed.
+// images: of PostgreSQL, Django and Prometheus from Debian's packages, of Go from what
+// the machine has, and of the bridge from this tree. Nothing is pulled from a registry.
+// The images of Debian and Go stay in the engine as a cache, and with them, where the
+// tests start an engine of their own, its directory in /var/tmp; all else is removed.
 package compose
