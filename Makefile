@@ -46,7 +46,7 @@ test: postgres extras compiler lint ## Install what the tests need, then check a
 
 .PHONY: test-compose
 test-compose: compose-tools ## Test the compose stack on a real Docker engine (as root; see internal/compose)
-	TEST_COMPOSE=1 $(GO) test -count=1 -timeout 20m -v $(TESTFLAGS) ./internal/compose
+	TEST_COMPOSE=1 $(GO) test -count=1 -timeout 40m -v $(TESTFLAGS) ./internal/compose
 
 .PHONY: demo
 demo: postgres build ## Show the bridge at work on two throwaway clusters (FOR=1m)
