@@ -35,12 +35,14 @@ type Batch struct {
 	// said about waiting rows may be out of date.
 	heldHere bool
 
-	paths   map[pathKey]*pathState
-	dirty   []pathKey // written, not flushed yet, in order
-	rows    map[*Source]map[sink.Key]*rowState
-	touched []*rowState // changed since the last flush, in order
-	entries []sink.Entry
-	copied  []sink.CopyProgress
+	paths map[pathKey]*pathState
+	dirty []pathKey // written, not flushed yet, in order
+	// newPaths are path values that have passed the batch by.
+	newPaths []sink.PathWrite
+	rows     map[*Source]map[sink.Key]*rowState
+	touched  []*rowState // changed since the last flush, in order
+	entries  []sink.Entry
+	copied   []sink.CopyProgress
 	// requests are recorded with what they have done.
 	requests []sink.Request
 	// steps and passed are room that one transaction after the other uses.
@@ -140,6 +142,10 @@ func (b *Batch) handEntriesOn(ctx context.Context) error {
 // Committed hands the batch's path values to the engine's cache. It must be
 // called only when the target's commit is known.
 func (b *Batch) Committed() {
+	for i := range b.newPaths {
+		p := &b.newPaths[i]
+		b.e.cache.Add(pathKey{p.Node, p.Key}, p.Row)
+	}
 	for k, p := range b.paths {
 		if p.cached {
 			continue

@@ -109,7 +109,7 @@ func (u *unit) compile() {
 		return
 	}
 	u.target = &Target{
-		Table:    &sink.Table{Schema: u.t.target.Schema, Name: u.t.target.Name, Tenant: -1, Parent: u.o.node != nil},
+		Table:    &sink.Table{Schema: u.t.target.Schema, Name: u.t.target.Name, Source: u.o.name.String(), Tenant: -1, Parent: u.o.node != nil},
 		OnDelete: u.t.onDelete, WithoutTenant: u.t.withoutTenant, Realtime: u.t.realtime,
 	}
 	if u.c.opts.OnDelete != nil {

@@ -12,7 +12,8 @@ import (
 // pathCache keeps path values in a bounded number of bytes. There are many of them
 // and they are small, so they lie in two texts without a pointer that the garbage
 // collector would have to follow: new ones go to the end of young, and once that is
-// full it takes old's place. What is found in old comes to young again.
+// full it takes old's place. One that is still used when it goes that way is asked
+// for again, with others.
 type pathCache struct {
 	seed       maphash.Seed
 	limit      int // bytes of each half
@@ -29,7 +30,7 @@ type pathHalf struct {
 }
 
 // pathEntryBytes is about what an entry takes beside its text.
-const pathEntryBytes = 32
+const pathEntryBytes = 24
 
 func newPathCache(bytes int) *pathCache {
 	c := &pathCache{seed: maphash.MakeSeed(), limit: bytes / 2, ids: map[*sink.Node]uint64{}}
@@ -97,53 +98,83 @@ func gone(yes bool) uint64 {
 }
 
 // Get returns the values of k. Their texts are parts of the cache's.
-func (c *pathCache) Get(k pathKey) (sink.PathRow, bool) {
+func (c *pathCache) Get(k pathKey) (p sink.PathRow, ok bool) {
+	e, ok := c.find(k)
+	if !ok {
+		return p, false
+	}
+	return e.row(k.node), true
+}
+
+// Value returns one of the values of k.
+func (c *pathCache) Value(k pathKey, column int) (v cdc.Value, ok bool) {
+	e, ok := c.find(k)
+	if !ok {
+		return v, false
+	}
+	for range column {
+		e.next()
+	}
+	return e.next(), true
+}
+
+func (c *pathCache) find(k pathKey) (e pathEntry, ok bool) {
 	id := c.id(k.node)
 	h := c.hash(id, k.key)
 	if at, ok := c.young.at[h]; ok {
-		return c.young.read(at, id, k)
+		return c.young.read(at, id, k.key)
 	}
 	at, ok := c.old.at[h]
 	if !ok {
-		return sink.PathRow{}, false
+		return e, false
 	}
-	p, ok := c.old.read(at, id, k)
-	if ok {
-		c.Add(k, p)
-	}
-	return p, ok
+	return c.old.read(at, id, k.key)
+}
+
+// pathEntry is an entry whose values are still to be read.
+type pathEntry struct {
+	gone bool
+	text string
 }
 
 // read reads the entry at a position; it is false for that of another key.
-func (b *pathHalf) read(at uint32, id uint64, k pathKey) (p sink.PathRow, ok bool) {
-	text := b.text.String()[at:]
-	next := func() uint64 {
-		var n uint64
-		for shift := 0; ; shift += 7 {
-			c := text[0]
-			text = text[1:]
-			n |= uint64(c&0x7f) << shift
-			if c < 0x80 {
-				return n
-			}
-		}
-	}
-	cut := func(n uint64) (s string) {
-		s, text = text[:n], text[n:]
-		return s
-	}
-	head := next()
-	if cut(next()) != string(k.key) || head>>1 != id {
-		return p, false
-	}
-	p.Gone = head&1 == 1
-	p.Values = make(cdc.Row, len(k.node.Columns))
+func (b *pathHalf) read(at uint32, id uint64, key sink.Key) (e pathEntry, ok bool) {
+	e.text = b.text.String()[at:]
+	head := e.number()
+	e.gone = head&1 == 1
+	return e, e.cut(e.number()) == string(key) && head>>1 == id
+}
+
+func (e pathEntry) row(node *sink.Node) sink.PathRow {
+	p := sink.PathRow{Gone: e.gone, Values: make(cdc.Row, len(node.Columns))}
 	for i := range p.Values {
-		if n := next(); n > 0 {
-			p.Values[i] = cdc.TextValue(cut(n - 1))
+		p.Values[i] = e.next()
+	}
+	return p
+}
+
+func (e *pathEntry) next() cdc.Value {
+	n := e.number()
+	if n == 0 {
+		return cdc.Value{}
+	}
+	return cdc.TextValue(e.cut(n - 1))
+}
+
+func (e *pathEntry) number() (n uint64) {
+	for i := 0; ; i++ {
+		c := e.text[i]
+		n |= uint64(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			e.text = e.text[i+1:]
+			return n
 		}
 	}
-	return p, true
+}
+
+func (e *pathEntry) cut(n uint64) (s string) {
+	s, e.text = e.text[:n], e.text[n:]
+	return s
 }
 
 // Remove forgets the values of k.

@@ -112,6 +112,27 @@ func (b *Batch) lookup(ctx context.Context, l *sink.Lookup, v cdc.Value) (cdc.Va
 	return v, nil
 }
 
+// near is lookup for paths of which everything is at hand, false for others.
+func (b *Batch) near(l *sink.Lookup, v cdc.Value) (end cdc.Value, ok bool) {
+	for _, step := range l.Steps {
+		if v.Kind != cdc.Text {
+			return cdc.Value{}, true
+		}
+		k := pathKey{step.Node, sink.Key(v.Text)}
+		switch st := b.paths[k]; {
+		case st == nil:
+			if v, ok = b.e.cache.Value(k, step.Column); !ok {
+				return v, false
+			}
+		case st.present:
+			v = st.now.Values[step.Column]
+		default:
+			return v, false
+		}
+	}
+	return v, true
+}
+
 // derive fills the columns of row that are reached over paths. It follows those,
 // too, whose value doesn't count yet, so that what they miss is remembered.
 func (b *Batch) derive(ctx context.Context, t *sink.Table, row cdc.Row) error {

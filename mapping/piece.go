@@ -103,38 +103,6 @@ func (b *Batch) takeNew(ctx context.Context, p *Piece) error {
 	return err
 }
 
-// piecePaths brings the path values of the piece's rows to the batch, if paths
-// pass them.
-func (w *work) piecePaths(ctx context.Context, p *Piece) error {
-	s, b := p.Source, w.b
-	if s.Node == nil {
-		return nil
-	}
-	n := newNeeds(b)
-	w.items = make([]item, len(p.Rows))
-	insert := &cdc.Change{Op: cdc.Insert}
-	for i, row := range p.Rows {
-		it := &w.items[i]
-		*it = item{c: insert, source: s, in: s.inputsOf(row), key: s.KeyOf(row)}
-		k := pathKey{s.Node, it.key}
-		n.path(k)
-		if b.Counters.Held > 0 {
-			n.waiting[k] = true
-		}
-		n.next(s, it.in)
-	}
-	if err := b.load(ctx, n.query()); err != nil {
-		return err
-	}
-	return w.walkPaths(ctx)
-}
-
-// inputsOf are the inputs among the columns that PieceSQL reads.
-func (s *Source) inputsOf(row cdc.Row) cdc.Row {
-	n := len(s.Inputs)
-	return row[:n:n]
-}
-
 // copyEntries makes one entry for each tenant of a table that has been copied.
 func (b *Batch) copyEntries(p *Piece) {
 	t := p.Source.Target

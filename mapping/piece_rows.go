@@ -40,10 +40,8 @@ type restRow struct{ from, row cdc.Row }
 type pathStart struct {
 	column  int
 	lookups []*sink.Lookup
-	// ends has, for every text that the column takes, the ends of lookups. texts
-	// are in the order of the rows.
-	ends  map[string]cdc.Row
-	texts []string
+	// ends has, for every text that the column takes, the ends of lookups.
+	ends map[string]cdc.Row
 }
 
 // pathEnd is one of a start's ends or, without a start, the column itself.
@@ -120,10 +118,16 @@ func (n *newRows) plan() {
 	}
 }
 
-// follow finds the ends of all paths of the piece.
+// follow finds the ends of all paths of the piece. What is at hand is most of them;
+// the target is asked for the others in one round trip.
 func (n *newRows) follow(ctx context.Context) error {
 	b := n.w.b
 	needs := newNeeds(b)
+	type missed struct {
+		start *pathStart
+		v     cdc.Value
+	}
+	var far []missed
 	for _, s := range n.starts {
 		col := &n.t.Columns[s.column]
 		for _, from := range n.p.Rows {
@@ -137,26 +141,31 @@ func (n *newRows) follow(ctx context.Context) error {
 			if _, met := s.ends[v.Text]; met {
 				continue
 			}
-			s.ends[v.Text] = nil
-			s.texts = append(s.texts, v.Text)
-			for _, l := range s.lookups {
-				needs.follow(l, v)
+			ends := b.newRow(len(s.lookups))
+			s.ends[v.Text] = ends
+			near := true
+			for i, l := range s.lookups {
+				var ok bool
+				if ends[i], ok = b.near(l, v); !ok {
+					near = false
+					needs.follow(l, v)
+				}
+			}
+			if !near {
+				far = append(far, missed{s, v})
 			}
 		}
 	}
 	if err := b.load(ctx, needs.query()); err != nil {
 		return err
 	}
-	for _, s := range n.starts {
-		for _, text := range s.texts {
-			ends := b.newRow(len(s.lookups))
-			for i, l := range s.lookups {
-				var err error
-				if ends[i], err = b.lookup(ctx, l, cdc.TextValue(text)); err != nil {
-					return err
-				}
+	for _, m := range far {
+		ends := m.start.ends[m.v.Text]
+		for i, l := range m.start.lookups {
+			var err error
+			if ends[i], err = b.lookup(ctx, l, m.v); err != nil {
+				return err
 			}
-			s.ends[text] = ends
 		}
 	}
 	return nil

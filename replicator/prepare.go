@@ -175,6 +175,7 @@ func stillFilled(m *mapping.Mapping, dst *pg.Catalog) error {
 
 // install makes or checks the target's tables.
 func (b *bridge) install(ctx context.Context, source *pgx.Conn, snk sink.Sink, m *mapping.Mapping) error {
+	m.Schema.LateIndexes = true
 	missing, err := snk.Install(ctx, m.Schema, b.Manual)
 	if err != nil {
 		return err

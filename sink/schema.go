@@ -12,11 +12,18 @@ type Schema struct {
 	Entries *EntryTable
 	// Alerts are those that Tend raises, nil without.
 	Alerts *Alerts
+	// LateIndexes lets Install leave indexes of tables to the end of their first
+	// copy, because one that is made of all rows at once costs a fraction of what it
+	// takes row by row. They are made in the batch that records the copy as done, or
+	// that has to find rows by them.
+	LateIndexes bool
 }
 
 // Table is a target table as the mapping writes it.
 type Table struct {
 	Schema, Name string
+	// Source is the table whose rows it has, as CopyProgress names it.
+	Source string
 	// Columns are the mapped columns; others of the table are left alone.
 	Columns []Column
 	// Key are the positions in Columns of the primary key, in key order.

@@ -32,12 +32,13 @@ type Writes struct {
 }
 
 // PathWrite sets the path values of one source row. Forget removes them (the
-// row's key changed).
+// row's key changed). New is as in RowSet.
 type PathWrite struct {
 	Node   *Node
 	Key    Key
 	Row    PathRow
 	Forget bool
+	New    bool
 }
 
 // Ref names a row of a table.

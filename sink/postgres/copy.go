@@ -123,8 +123,6 @@ func copySQL(set *sink.RowSet) string {
 // sql-copy) straight into the driver's buffers.
 type copyReader struct {
 	rows []cdc.Row
-	// next, unless nil, is asked for more when rows are used up; io.EOF ends them.
-	next func() ([]cdc.Row, error)
 	// rest is what of a row did not fit into the last buffer, in spill.
 	rest, spill []byte
 }
@@ -132,13 +130,6 @@ type copyReader struct {
 func (r *copyReader) Read(p []byte) (int, error) {
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
-	if n == 0 && len(r.rows) == 0 && r.next != nil {
-		rows, err := r.next()
-		if err != nil {
-			return 0, err
-		}
-		r.rows = rows
-	}
 	for len(r.rest) == 0 && len(r.rows) > 0 && n < len(p) {
 		row := r.rows[0]
 		r.rows = r.rows[1:]

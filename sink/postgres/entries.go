@@ -81,7 +81,7 @@ func (t *tx) applyEntries(ctx context.Context, w *sink.Writes) error {
 // applyCopied records the progress of first copies. When one is done, the private
 // tables have changed as much as they ever will at once; statistics of before
 // would make the first tenant move read all of them. A table that no path passes
-// has changed nothing there.
+// has changed nothing there, and a small one hardly anything.
 func (t *tx) applyCopied(_ context.Context, w *sink.Writes) error {
 	done := false
 	for i := range w.Copied {
@@ -102,9 +102,12 @@ func (t *tx) applyCopied(_ context.Context, w *sink.Writes) error {
 			args: [][]byte{arg(t.s.name), arg(c.Source), arg(c.Upto), keyArray(c.Pending),
 				arg(strconv.FormatBool(c.Done)), argInt(c.Rows), counts},
 		})
-		done = done || c.Done
+		if c.Done {
+			done = true
+			t.makeLate(c.Source)
+		}
 	}
-	if g := &t.s.paths; done && (!g.known || g.written > 0) {
+	if g := &t.s.paths; done && g.due() {
 		g.refreshed()
 		t.add(refreshStatistics("path_values"))
 	}

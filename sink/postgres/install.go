@@ -39,7 +39,7 @@ func (s *Sink) Install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 
 func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]string, error) {
 	if s.session != nil {
-		return s.missing(ctx, schema) // nothing can be made
+		return s.missing(ctx, schema, false) // nothing can be made
 	}
 	begin := []op{{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"}, {sql: noTimeout}}
 	if !dry {
@@ -48,7 +48,7 @@ func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 	if failed, err := s.run(ctx, begin); err != nil {
 		return nil, explain(failed, err)
 	}
-	missing, err := s.missing(ctx, schema)
+	missing, err := s.missing(ctx, schema, schema.LateIndexes && !dry)
 	if err != nil || dry {
 		return missing, err
 	}
@@ -67,13 +67,14 @@ func (s *Sink) install(ctx context.Context, schema *sink.Schema, dry bool) ([]st
 	return missing, nil
 }
 
-// missing returns what the private schema and the tables lack.
-func (s *Sink) missing(ctx context.Context, schema *sink.Schema) ([]string, error) {
+// missing returns what the private schema and the tables lack; late leaves out
+// indexes that are made later.
+func (s *Sink) missing(ctx context.Context, schema *sink.Schema, late bool) ([]string, error) {
 	missing, err := s.missingPrivate(ctx, schema)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := s.missingTables(ctx, schema)
+	tables, err := s.missingTables(ctx, schema, late)
 	return append(missing, tables...), err
 }
 
@@ -231,11 +232,14 @@ func (s *Sink) version(ctx context.Context) (int, error) {
 }
 
 // missingTables returns what the target tables lack, see compareTables.
-func (s *Sink) missingTables(ctx context.Context, schema *sink.Schema) ([]string, error) {
+func (s *Sink) missingTables(ctx context.Context, schema *sink.Schema, late bool) ([]string, error) {
 	tables, err := s.compareTables(ctx, schema)
+	if late && err == nil {
+		err = s.putOff(ctx, tables)
+	}
 	var missing []string
-	for _, t := range tables {
-		missing = append(missing, t.missing...)
+	for i := range tables {
+		missing = append(missing, tables[i].missing()...)
 	}
 	if err != nil {
 		return missing, err
@@ -246,10 +250,13 @@ func (s *Sink) missingTables(ctx context.Context, schema *sink.Schema) ([]string
 
 // compared is a target table beside what the mapping wants of it.
 type compared struct {
-	want    *wantedTable
-	exists  bool
-	missing []string
+	want          *wantedTable
+	exists, owned bool
+	// lacks is the table itself, or columns of it.
+	lacks, indexes []string
 }
+
+func (c *compared) missing() []string { return slices.Concat(c.lacks, c.indexes) }
 
 // compareTables says what the target tables lack, with errors for what a bridge
 // must not change by itself: all of them at once, each with the SQL that mends it.
@@ -273,11 +280,11 @@ func (s *Sink) compareTables(ctx context.Context, schema *sink.Schema) ([]compar
 			problems = append(problems, &sink.SchemaError{Table: want.name.String(),
 				Reason: "there is no schema of that name", Fix: fmt.Sprintf("CREATE SCHEMA %s;", pg.Quote(want.name.schema))})
 		case t.kind == "":
-			c.missing = append(want.create(revoke), want.missingIndexes(nil)...)
+			c.lacks, c.indexes = want.create(revoke), want.missingIndexes(nil)
 		default:
-			c.exists = true
+			c.exists, c.owned = true, t.owned
 			problems = append(problems, want.problems(t)...)
-			c.missing = append(want.missingColumns(t), want.missingIndexes(t)...)
+			c.lacks, c.indexes = want.missingColumns(t), want.missingIndexes(t)
 		}
 		all = append(all, c)
 	}

@@ -73,6 +73,8 @@ type Sink struct {
 	subject  map[*sink.Table]bool
 	unmarked map[*sink.Table]bool
 
+	late lateIndexes
+
 	// held and paths are how much the private tables have grown.
 	held, paths growth
 }

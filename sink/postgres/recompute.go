@@ -25,6 +25,7 @@ func (t *tx) Recompute(ctx context.Context, r *sink.Recompute) ([]sink.Moved, er
 		args = append(args, argLSN(r.LSN)) // only rows that become held have a place for it
 	}
 	t.touchAll()
+	t.makeLate(r.Table.Source)
 	t.analyze()
 	if sql := t.s.refreshHeldSQL(r); sql != "" {
 		t.add(op{sql: sql, args: [][]byte{keyArray(dedupe(r.Keys))}})

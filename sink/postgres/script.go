@@ -76,12 +76,13 @@ func privateScript(name string, schema *sink.Schema, has map[string]cdc.Value) [
 }
 
 func tableScript(tables []compared) (script []pg.Statement) {
-	for _, t := range tables {
+	for i := range tables {
+		t := &tables[i]
 		text := "Table " + t.want.name.String() + ". Row security is on and no policy lets anybody in but the bridge."
 		if t.exists {
 			text = "Table " + t.want.name.String() + " is there; the bridge finds its rows by these indexes."
 		}
-		script = append(script, about(text, t.missing...)...)
+		script = append(script, about(text, t.missing()...)...)
 	}
 	return script
 }

@@ -52,7 +52,7 @@ func (r *recorder) Close()     {}
 // to an error, after its statements have been run.
 func (s *Sink) everything(schema *sink.Schema) {
 	ctx := context.Background()
-	_, _ = s.missing(ctx, schema)
+	_, _ = s.missing(ctx, schema, false)
 	_, _ = s.missingAlerts(ctx, schema)
 	_, _ = s.version(ctx)
 	_, _ = s.Catalog(ctx, []pg.TableName{{}})

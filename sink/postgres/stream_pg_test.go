@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/internal/pgtest"
 	"github.com/walbridge/walbridge/sink"
@@ -139,5 +142,42 @@ func TestSink_NewRows(t *testing.T) {
 	b.must(rows(3000, 500))
 	if got := b.count(); got != "3500" {
 		t.Errorf("%s rows, want 3500", got)
+	}
+}
+
+// So do path values.
+func TestSink_NewPaths(t *testing.T) {
+	t.Parallel()
+	url, admin := newDB(t, newCluster(t))
+	b := newBridge(t, url, admin)
+	node := chatSchema().Nodes[2]
+	paths := func(from, n int) *sink.Writes {
+		w := &sink.Writes{}
+		for i := range n {
+			w.Paths = append(w.Paths, sink.PathWrite{Node: node, Key: sink.Key(fmt.Sprint(from + i)), New: true,
+				Row: sink.PathRow{Values: cdc.Row{cdc.TextValue(`a "b" \, {}`), {}}, Gone: i == 1}})
+		}
+		return w
+	}
+	b.must(paths(0, 1000))
+	tx := b.begin(sink.TxOptions{})
+	got, err := tx.Load(t.Context(), &sink.Query{Paths: map[*sink.Node][]sink.Key{node: {"0", "1", "1000"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := paths(0, 2)
+	want := map[sink.Key]sink.PathRow{"0": w.Paths[0].Row, "1": w.Paths[1].Row}
+	if diff := cmp.Diff(want, got.Paths[node]); diff != "" {
+		t.Error(diff)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.try(paths(999, 300)); !errors.Is(err, sink.ErrExists) {
+		t.Errorf("path values that are there: %v, want ErrExists", err)
+	}
+	b.must(paths(1000, 3)) // too few for a COPY
+	if got := pgtest.QueryValue(t, admin, "SELECT count(*) FROM walbridge.path_values"); got != "1003" {
+		t.Errorf("%s path values, want 1003", got)
 	}
 }

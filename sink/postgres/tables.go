@@ -25,6 +25,8 @@ type wantedTable struct {
 	parent  bool
 	// chained is the audit table's, where entries are looked up by their numbers.
 	chained *sink.EntryTable
+	// source is the table that is copied into it, empty where entries go, too.
+	source string
 }
 
 type wantedColumn struct {
@@ -55,7 +57,7 @@ func wantedTables(schema *sink.Schema) []*wantedTable {
 	var all []*wantedTable
 	byName := make(map[relName]*wantedTable)
 	for _, t := range schema.Tables {
-		w := &wantedTable{name: relName{t.Schema, t.Name}, parent: t.Parent}
+		w := &wantedTable{name: relName{t.Schema, t.Name}, parent: t.Parent, source: t.Source}
 		for _, c := range t.Columns {
 			w.columns = append(w.columns, wantedColumn{name: c.Name, typ: c.Type, notNull: c.NotNull, observed: c.Observed})
 		}
@@ -81,6 +83,7 @@ func wantedTables(schema *sink.Schema) []*wantedTable {
 		w = &wantedTable{name: relName{e.Schema, e.Name}, key: []string{e.ID}}
 		all = append(all, w)
 	}
+	w.source = ""
 	w.share(entryColumns(schema))
 	if e.Chained {
 		w.chained = e
@@ -286,7 +289,9 @@ func sameSet(a, b []string) bool {
 // foundTable is a table as it is; kind is empty when there is none of that name
 // in an existing schema.
 type foundTable struct {
-	kind    string
+	kind string
+	// owned: the bridge's role may do what its owner may.
+	owned   bool
 	columns map[string]foundColumn
 	indexes []foundIndex
 	// partial are the names of indexes with a condition.
@@ -312,7 +317,7 @@ type foundIndex struct {
 }
 
 const inspectColumns = `SELECT q.s, q.n, coalesce(c.relkind, '')::text, a.attname::text, tn.nspname::text, ty.typname::text, a.atttypid::text,
-		pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> ''
+		pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', pg_catalog.pg_has_role(c.relowner, 'USAGE')
 	FROM unnest($1::text[], $2::text[]) AS q(s, n)
 	JOIN pg_catalog.pg_namespace AS sn ON sn.nspname = q.s
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = sn.oid AND c.relname = q.n
@@ -363,7 +368,7 @@ func (s *Sink) inspectTables(ctx context.Context, schema *sink.Schema) (map[relN
 		name := relName{r[0].Text, r[1].Text}
 		t := tables[name]
 		if t == nil {
-			t = &foundTable{kind: r[2].Text, columns: make(map[string]foundColumn), partial: make(map[string]bool), wanted: shown, oids: oids}
+			t = &foundTable{kind: r[2].Text, owned: r[9].Text == "t", columns: make(map[string]foundColumn), partial: make(map[string]bool), wanted: shown, oids: oids}
 			tables[name] = t
 		}
 		if !r[3].IsNull() {

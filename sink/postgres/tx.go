@@ -28,6 +28,8 @@ type tx struct {
 	bytes   int
 	// stream is the COPY that is open, if any.
 	stream *rowStream
+	// made are the source tables whose late indexes the batch makes.
+	made []string
 	// touched is nil over a connection.
 	touched *touched
 	// failure is the first error, after which only Rollback is allowed.
@@ -152,6 +154,7 @@ func (t *tx) careful(ctx context.Context, f func() error) error {
 	if err := t.flush(ctx, op{sql: sqlSavepoint}); err != nil {
 		return err
 	}
+	made := len(t.made)
 	err := f()
 	if err == nil {
 		err = t.flush(ctx, op{sql: sqlRelease})
@@ -161,6 +164,7 @@ func (t *tx) careful(ctx context.Context, f func() error) error {
 		return err
 	}
 	t.failure = nil
+	t.made = t.made[:made]
 	t.forget()
 	if e := t.flush(ctx, op{sql: sqlRollbackTo}, op{sql: sqlRelease}); e != nil {
 		return e
@@ -259,7 +263,11 @@ func (t *tx) end(committed bool) {
 	t.abandonStream()
 	t.done = true
 	t.pending = nil
-	if !committed {
+	if committed {
+		for _, source := range t.made {
+			delete(t.s.late, source)
+		}
+	} else {
 		clear(t.s.unmarked) // the marks that the batch removed are back
 		t.s.held.known, t.s.paths.known = false, false
 	}

@@ -4,11 +4,59 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/sink"
 )
 
+// pathsTable is the table of path values as row sets are written to it.
+var pathsTable = &sink.Table{Schema: "walbridge", Name: "path_values", Columns: []sink.Column{
+	{Name: "bridge", Type: typeText}, {Name: "source", Type: typeText}, {Name: "key", Type: typeText},
+	{Name: "vals", Type: builtin("_text")}, {Name: "gone", Type: builtin("bool")}}}
+
+// newPaths writes path values that are believed to be new, see insertNew. It is
+// false for those that go another way.
+func (t *tx) newPaths(ctx context.Context, writes []sink.PathWrite) (done bool, err error) {
+	open := t.stream != nil && t.stream.table == pathsTable
+	if t.s.session != nil || t.opts.Careful || !open && len(writes) < copyRows {
+		return false, nil
+	}
+	set := &sink.RowSet{Table: pathsTable, Columns: []int{0, 1, 2, 3, 4}, Rows: make([]cdc.Row, len(writes))}
+	values := make(cdc.Row, 5*len(writes))
+	ends := make([]int, len(writes))
+	var all []byte
+	for i := range writes {
+		w := &writes[i]
+		if !w.New || w.Forget || len(w.Row.Values) != len(w.Node.Columns) {
+			return false, nil
+		}
+		vals := &array{b: append(all, '{')}
+		for _, v := range w.Row.Values {
+			if err := vals.addValue(v); err != nil {
+				return false, fmt.Errorf("path values of %s: %w", w.Node.Name, err)
+			}
+		}
+		all = vals.done()
+		ends[i] = len(all)
+	}
+	text, at := string(all), 0
+	for i := range writes {
+		w := &writes[i]
+		row := values[5*i : 5*i+5 : 5*i+5]
+		row[0], row[1], row[2] = cdc.TextValue(t.s.name), cdc.TextValue(w.Node.Name), cdc.TextValue(string(w.Key))
+		row[3], row[4] = cdc.TextValue(text[at:ends[i]]), cdc.TextValue("f")
+		if w.Row.Gone {
+			row[4].Text = "t"
+		}
+		set.Rows[i], at = row, ends[i]
+	}
+	return true, t.streamSet(ctx, set)
+}
+
 // applyPaths writes path values, node by node.
-func (t *tx) applyPaths(_ context.Context, w *sink.Writes) error {
+func (t *tx) applyPaths(ctx context.Context, w *sink.Writes) error {
+	if done, err := t.newPaths(ctx, w.Paths); done || err != nil {
+		return err
+	}
 	var order []*sink.Node
 	byNode := make(map[*sink.Node][]*sink.PathWrite)
 	for i := range w.Paths {
