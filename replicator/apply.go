@@ -58,6 +58,8 @@ type applier struct {
 
 	tending tending
 	trouble trouble
+	// away: the lease could not be renewed when that was last tried.
+	away bool
 	// batches have been committed since they were last reported, and have done what
 	// tally says.
 	batches int64
@@ -90,15 +92,9 @@ func (a *applier) run(ctx context.Context) error {
 	tick := time.NewTicker(max(a.opts.Lease/3, 100*time.Millisecond))
 	defer tick.Stop()
 	for {
-		if err := a.tend(work); err != nil {
+		if err := a.visit(work); err != nil {
 			return err
 		}
-		a.confirm()
-		if a.owed && a.task == nil {
-			a.poll(work)
-		}
-		a.ask(work)
-		a.countHeld(work)
 		a.publish()
 		a.publishHead(false)
 		if a.opts.Once && a.complete() {
@@ -111,8 +107,10 @@ func (a *applier) run(ctx context.Context) error {
 			if err := a.renew(work); err != nil {
 				return err
 			}
-			a.adopt(work)
-			a.poll(work)
+			if !a.away {
+				a.adopt(work)
+				a.poll(work)
+			}
 		case <-a.due():
 			if err := a.serve(ctx, work); err != nil {
 				return err
@@ -123,6 +121,27 @@ func (a *applier) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// visit does what is to be done between batches. While the target doesn't even renew
+// the lease it is asked for nothing else that can wait: each question may take as long
+// as a connection that nobody answers, and the next batch, which says what is wrong,
+// would come after all of them.
+func (a *applier) visit(ctx context.Context) error {
+	if !a.away {
+		if err := a.tend(ctx); err != nil {
+			return err
+		}
+	}
+	a.confirm()
+	if a.owed && a.task == nil {
+		a.poll(ctx)
+	}
+	a.ask(ctx)
+	if !a.away {
+		a.countHeld(ctx)
+	}
+	return nil
 }
 
 // graceful returns a context that outlives ctx by grace.
@@ -150,6 +169,7 @@ func (a *applier) renew(ctx context.Context) error {
 		return nil // its lock on the checkpoint says as much as a lease
 	}
 	err := a.sink.Renew(ctx, a.cp.Epoch, a.opts.Lease, a.state())
+	a.away = err != nil
 	if err == nil || errors.Is(err, sink.ErrFenced) {
 		return err
 	}
