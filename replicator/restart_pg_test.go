@@ -19,7 +19,7 @@ import (
 )
 
 // requireEqual compares the two sides by the mapping, and the audit log with
-// itself.
+// itself and its chain.
 func (w *world) requireEqual() {
 	w.t.Helper()
 	ctx := w.t.Context()
@@ -45,8 +45,12 @@ func (w *world) requireEqual() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if !rows.Equal() || !entries.OK() {
-		w.t.Errorf("the target differs:\n%s\n%s", rows, entries)
+	chain, err := verify.Chain(ctx, m, dst, verify.DefaultName)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !rows.Equal() || !entries.OK() || chain != nil && !chain.OK() {
+		w.t.Errorf("the target differs:\n%s\n%s\n%v", rows, entries, chain)
 	}
 }
 

@@ -355,6 +355,7 @@ func TestBridge_EveryType(t *testing.T) {
 			if c.api {
 				m.overAPI()
 			}
+			m.linked()
 			m.insert(0, 1)
 			m.insert(100, 2)
 			r := m.start()
@@ -385,6 +386,7 @@ func TestBridge_EveryType(t *testing.T) {
 			if err := r.stop(); err != nil {
 				t.Fatal(err)
 			}
+			m.requireLinked()
 		})
 	}
 }
