@@ -221,34 +221,3 @@ func (b *bridge) uncover(ctx context.Context, s *startable, why *OutOfStepError,
 	}
 	return tx.Commit(ctx, sink.Progress{LSN: s.cp.LSN, Heartbeat: s.cp.Heartbeat, Counters: s.cp.Counters, State: s.cp.State})
 }
-
-// findFresh finds the tables that are empty before their copy begins: their rows
-// needn't be compared.
-func (b *bridge) findFresh(ctx context.Context, snk sink.Sink, cp sink.Checkpoint, c *copyState) error {
-	if !c.active() {
-		return nil
-	}
-	tx, err := snk.Begin(ctx, cp.Epoch, cp.LSN, sink.TxOptions{Lease: b.Lease})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err := tx.Rollback(context.WithoutCancel(ctx)); err != nil {
-			b.Log.Debug("rollback ended with an error", "err", err)
-		}
-	}()
-	for _, t := range c.tables {
-		if t.p.Done || t.p.Upto != "" || t.source.Target == nil {
-			continue
-		}
-		l, err := tx.Load(ctx, &sink.Query{
-			Keys: &sink.KeyQuery{Table: t.source.Target.Table, Limit: 1},
-			Held: &sink.HeldQuery{Table: t.source.Target.Table, Limit: 1},
-		})
-		if err != nil {
-			return err
-		}
-		t.fresh = len(l.Keys)+len(l.Held) == 0
-	}
-	return nil
-}

@@ -47,7 +47,7 @@ type tableCopy struct {
 	pending map[sink.Key]bool
 	// estimate of the rows at the source, 0 if unknown.
 	estimate int64
-	// fresh: the target's table was empty when this session began to copy it.
+	// fresh: the target had no rows where this session began to copy the table.
 	fresh bool
 	// highest is the highest key that the bridge has met, where keys are one whole
 	// number; raised says that it isn't stored yet.

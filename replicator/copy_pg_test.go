@@ -1,11 +1,16 @@
 package replicator_test
 
 import (
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/walbridge/walbridge/internal/pg"
 	"github.com/walbridge/walbridge/internal/pgtest"
+	"github.com/walbridge/walbridge/internal/status"
 	"github.com/walbridge/walbridge/mapping"
+	"github.com/walbridge/walbridge/replicator"
 )
 
 const manyMessages = `INSERT INTO conversations_message (id, message_type, content, created_at, conversation_id, additional_attributes, is_from_customer, updated_at)
@@ -56,6 +61,38 @@ func TestCopy_RowThatIsThere(t *testing.T) {
 	w.catchUp(r)
 	w.want("copied", "SELECT count(*), count(*) FILTER (WHERE content = 'm' || id - 1000) FROM public.messages", "2501 | 2500")
 	w.want("counted", "SELECT rows, tenants FROM walbridge.copies WHERE source = 'public.conversations_message'", `2502 | {"1": 2501}`)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A copy that was stopped goes on by COPY, because the target has nothing behind the
+// last key.
+func TestCopy_GoesOn(t *testing.T) {
+	t.Parallel()
+	w := newNioChat(t)
+	w.tune = func(o *replicator.Options) { o.CopyRows = 200 }
+	w.exec(seed, strings.Replace(manyMessages, "2500", "20000", 1))
+	r := w.start()
+	pgtest.Eventually(t, "the copy to have begun", patience, func() bool {
+		s := r.status.Snapshot()
+		return slices.ContainsFunc(s.Copy, func(c status.Copy) bool { return c.Table == "public.conversations_message" && c.Done > 0 })
+	})
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	const copied = "SELECT coalesce(max(rows), 0) FROM walbridge.copies WHERE source = 'public.conversations_message' AND NOT done"
+	if w.rows(copied) == "0" {
+		t.Fatal("the copy was stopped before it began, or after its end")
+	}
+	pgtest.Exec(t, w.dst, "ALTER SYSTEM SET log_statement = 'all'", "SELECT pg_reload_conf()")
+	r = w.start()
+	w.catchUp(r)
+	w.want("copied", "SELECT count(*), count(*) FILTER (WHERE content = 'm' || id - 1000) FROM public.messages", "20001 | 20000")
+	// What is compared is written by COPY, too, but in its text form.
+	if !regexp.MustCompile(`COPY "public"\."messages" .* WITH \(FORMAT binary\)`).MatchString(w.target.Log()) {
+		t.Error("the copy went on by comparison")
+	}
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}

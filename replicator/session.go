@@ -106,7 +106,7 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 		return err
 	}
 	b.estimate(ctx, source, copies)
-	if err := b.findFresh(ctx, snk, cp, copies); err != nil {
+	if err := b.findFresh(ctx, m, snk, cp, copies); err != nil {
 		return err
 	}
 	open, err := snk.Requests(ctx)
