@@ -25,7 +25,10 @@ type newRows struct {
 	derived [][]pathEnd
 	// known are target keys of rows that the batch or the held rows know of.
 	known map[sink.Key]bool
-	// ahead go to the sink next, rest when those have.
+	// far are rows whose paths have to be asked for, as needs says. ahead go to the
+	// sink next, and rest behind all others.
+	far   []cdc.Row
+	needs *needs
 	ahead []cdc.Row
 	rest  []restRow
 	// tenants counts the rows that have been handed on.
@@ -40,8 +43,10 @@ type restRow struct{ from, row cdc.Row }
 type pathStart struct {
 	column  int
 	lookups []*sink.Lookup
-	// ends has, for every text that the column takes, the ends of lookups.
+	// ends has, for every text that the column takes, the ends of lookups; nil for
+	// those in far, that have to be asked for.
 	ends map[string]cdc.Row
+	far  []cdc.Value
 }
 
 // pathEnd is one of a start's ends or, without a start, the column itself.
@@ -51,11 +56,8 @@ type pathEnd struct {
 }
 
 func (w *work) newRows(ctx context.Context, p *Piece) error {
-	n := &newRows{w: w, p: p, t: p.Source.Target, tenants: map[string]int64{}}
+	n := &newRows{w: w, p: p, t: p.Source.Target, needs: newNeeds(w.b), tenants: map[string]int64{}}
 	n.plan()
-	if err := n.follow(ctx); err != nil {
-		return err
-	}
 	if err := n.find(ctx); err != nil {
 		return err
 	}
@@ -65,20 +67,18 @@ func (w *work) newRows(ctx context.Context, p *Piece) error {
 		}
 	}
 	for _, from := range p.Rows {
-		row, err := n.build(from)
+		near, err := n.reach(from)
 		if err != nil {
 			return err
 		}
-		tenant := row[n.t.Table.Tenant]
-		if w.b.careful || tenant.Kind != cdc.Text || n.known != nil && n.known[n.t.Table.KeyOf(row)] {
-			n.rest = append(n.rest, restRow{from, row})
-			continue
-		}
-		n.tenants[tenant.Text]++
-		n.ahead = append(n.ahead, row)
-		if err := n.hand(ctx, rowsAhead); err != nil {
+		if !near {
+			n.far = append(n.far, from)
+		} else if err := n.take(ctx, from); err != nil {
 			return err
 		}
+	}
+	if err := n.takeFar(ctx); err != nil {
+		return err
 	}
 	if err := n.hand(ctx, 1); err != nil {
 		return err
@@ -92,6 +92,22 @@ func (w *work) newRows(ctx context.Context, p *Piece) error {
 		w.b.Tally.add(p.Source, cdc.TextValue(tenant), rows)
 	}
 	return nil
+}
+
+// take makes a row and sends it on its way.
+func (n *newRows) take(ctx context.Context, from cdc.Row) error {
+	row, err := n.build(from)
+	if err != nil {
+		return err
+	}
+	tenant := row[n.t.Table.Tenant]
+	if n.w.b.careful || tenant.Kind != cdc.Text || n.known != nil && n.known[n.t.Table.KeyOf(row)] {
+		n.rest = append(n.rest, restRow{from, row})
+		return nil
+	}
+	n.tenants[tenant.Text]++
+	n.ahead = append(n.ahead, row)
+	return n.hand(ctx, rowsAhead)
 }
 
 // plan sorts the table's lookups by where they begin.
@@ -118,54 +134,71 @@ func (n *newRows) plan() {
 	}
 }
 
-// follow finds the ends of all paths of the piece. What is at hand is most of them;
-// the target is asked for the others in one round trip.
-func (n *newRows) follow(ctx context.Context) error {
-	b := n.w.b
-	needs := newNeeds(b)
-	type missed struct {
-		start *pathStart
-		v     cdc.Value
-	}
-	var far []missed
+// reach finds the ends of a row's paths. It is false where the target has to be
+// asked for something on the way, which it then is for all such rows at once.
+func (n *newRows) reach(from cdc.Row) (near bool, err error) {
+	near = true
 	for _, s := range n.starts {
-		col := &n.t.Columns[s.column]
-		for _, from := range n.p.Rows {
-			v, err := col.own(n.p.Source.inputsOf(from))
-			if err != nil {
-				return err
+		v, err := n.t.Columns[s.column].own(n.p.Source.inputsOf(from))
+		if err != nil {
+			return false, err
+		}
+		if v.Kind != cdc.Text {
+			continue
+		}
+		ends, met := s.ends[v.Text]
+		if !met {
+			if ends = n.ends(s, v); ends == nil {
+				s.far = append(s.far, v)
 			}
-			if v.Kind != cdc.Text {
-				continue
-			}
-			if _, met := s.ends[v.Text]; met {
-				continue
-			}
-			ends := b.newRow(len(s.lookups))
 			s.ends[v.Text] = ends
-			near := true
-			for i, l := range s.lookups {
-				var ok bool
-				if ends[i], ok = b.near(l, v); !ok {
-					near = false
-					needs.follow(l, v)
-				}
-			}
-			if !near {
-				far = append(far, missed{s, v})
-			}
+		}
+		near = near && ends != nil
+	}
+	return near, nil
+}
+
+// ends are those of the paths from v, nil if they aren't all at hand.
+func (n *newRows) ends(s *pathStart, v cdc.Value) cdc.Row {
+	ends := n.w.b.newRow(len(s.lookups))
+	near := true
+	for i, l := range s.lookups {
+		var ok bool
+		if ends[i], ok = n.w.b.near(l, v); !ok {
+			near = false
+			n.needs.follow(l, v)
 		}
 	}
-	if err := b.load(ctx, needs.query()); err != nil {
+	if !near {
+		return nil
+	}
+	return ends
+}
+
+// takeFar takes the rows for which the target had to be asked.
+func (n *newRows) takeFar(ctx context.Context) error {
+	if len(n.far) == 0 {
+		return nil
+	}
+	b := n.w.b
+	if err := b.load(ctx, n.needs.query()); err != nil {
 		return err
 	}
-	for _, m := range far {
-		ends := m.start.ends[m.v.Text]
-		for i, l := range m.start.lookups {
-			var err error
-			if ends[i], err = b.lookup(ctx, l, m.v); err != nil {
-				return err
+	for _, s := range n.starts {
+		for _, v := range s.far {
+			ends := b.newRow(len(s.lookups))
+			for i, l := range s.lookups {
+				var err error
+				if ends[i], err = b.lookup(ctx, l, v); err != nil {
+					return err
+				}
 			}
+			s.ends[v.Text] = ends
+		}
+	}
+	for _, from := range n.far {
+		if err := n.take(ctx, from); err != nil {
+			return err
 		}
 	}
 	return nil
