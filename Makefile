@@ -59,7 +59,7 @@ lint: ## Check formatting and go vet
 	$(GO) vet ./...
 
 .PHONY: bench
-bench: postgres build ## Measure beside PostgreSQL's own subscription (BENCH='--scale 0.1 small')
+bench: postgres build ## Measure beside PostgreSQL's own subscription (BENCH='--scale 0.1 small'; --sink both adds Supabase's API)
 	$(GO) run ./internal/bench/cmd $(BENCH)
 
 .PHONY: test-matrix

@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"cmp"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +17,15 @@ import (
 	"github.com/walbridge/walbridge/sink/rest"
 )
 
-// overAPI leaves check nothing of the target but its API.
+// overAPI leaves check nothing of the target, which has the API's roles, but its API.
 func (p *pair) overAPI(t *testing.T) (api *postgrest.Server, alter func(*check.Options)) {
 	t.Helper()
-	api, url := postgrest.Start(t, p.cluster, p.target, postgrest.Options{})
+	api = postgrest.New(postgrest.Options{URL: p.cluster.URLAs("authenticator", "", p.target), Secret: "a secret of at least 32 characters, for tests"})
+	url, err := api.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
 	return api, func(o *check.Options) {
 		o.TargetURL = ""
 		o.API = &rest.Options{URL: url, Key: func() (string, error) { return api.Keys().Secret, nil }, Name: o.Name, MaxBody: 1 << 20, Version: "test"}
@@ -38,12 +44,16 @@ func (p *pair) prepare(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := strings.TrimSuffix(p.source, "_source")
-	s, err := schema.API(t.Context(), pgtest.Connect(t, p.cluster.URL(p.source)), pgtest.Connect(t, p.cluster.URL(p.target)),
+	source, target := pgtest.Connect(t, p.cluster.URL(p.source)), pgtest.Connect(t, p.cluster.URL(p.target))
+	s, err := schema.API(t.Context(), source, target,
 		postgres.Options{URL: p.cluster.URL(p.target), Name: name}, schema.Options{Name: name, File: file})
 	if err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, p.cluster.URL(p.target), strings.Join(s.SQL(), ";\n"))
+	if err := errors.Join(source.Close(t.Context()), target.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Over the API as over a connection, each case spoils one thing, and finds that and
@@ -105,13 +115,16 @@ func TestRun_OverAPI(t *testing.T) {
 		{name: "Logging", target: "ALTER DATABASE DB SET log_statement = 'mod'",
 			at: "target logging", severity: check.Warning, what: "log_statement = mod", fix: `ALTER ROLE "authenticator" SET log_parameter_max_length = 0`},
 	}
+	whole := newPair(t, c, "api")
+	pgtest.Exec(t, c.URL(whole.target), postgrest.Roles)
+	whole.prepare(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			name := "a_" + strings.ToLower(tt.name)
-			p := newPair(t, c, name)
+			p := &pair{cluster: c, source: whole.source, target: name, role: pgtest.Superuser}
+			pgtest.Exec(t, c.URL("postgres"), "CREATE DATABASE "+p.target+" TEMPLATE "+whole.target)
 			api, alter := p.overAPI(t)
-			p.prepare(t)
 			named := strings.NewReplacer("NAME", name, "DB", p.target)
 			pgtest.Exec(t, c.URL(p.target), named.Replace(cmp.Or(tt.target, "SELECT 1")))
 			if tt.fault != 0 {
@@ -156,7 +169,7 @@ func TestRun_OverAPI_Notes(t *testing.T) {
 	c := unchanging(t)
 	p := newPair(t, c, "notes")
 	_, alter := p.overAPI(t)
-	pgtest.Exec(t, c.URL(p.target), "CREATE PUBLICATION supabase_realtime")
+	pgtest.Exec(t, c.URL(p.target), postgrest.Roles, "CREATE PUBLICATION supabase_realtime")
 	p.prepare(t)
 	pgtest.Exec(t, c.URL(p.target), "ALTER PUBLICATION supabase_realtime DROP TABLE messages, conversations", `INSERT INTO walbridge.quieted VALUES ('notes', 'public.conversations')`)
 	before := p.state(t)

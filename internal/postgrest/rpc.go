@@ -87,10 +87,11 @@ func (q *query) arguments() (map[string]json.RawMessage, *response) {
 	if len(q.body) == 0 {
 		return args, nil
 	}
-	if !json.Valid(q.body) {
+	var syntax *json.SyntaxError
+	switch err := json.Unmarshal(q.body, &args); {
+	case errors.As(err, &syntax):
 		return nil, problem(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
-	}
-	if json.Unmarshal(q.body, &args) != nil { // an array: of what, PostgREST asks by its objects
+	case err != nil: // an array: of what, PostgREST asks by its objects
 		return nil, problem(http.StatusBadRequest, "PGRST102", "All object keys must match")
 	}
 	return args, nil

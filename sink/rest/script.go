@@ -37,6 +37,8 @@ var tables = []string{
 	body text NOT NULL,
 	PRIMARY KEY (bridge, batch, unit, part)
 )`,
+	// It isn't there for long enough to be worth compressing.
+	"ALTER TABLE walbridge.stage ALTER COLUMN body SET STORAGE EXTERNAL",
 }
 
 // function executes requests. Its statement_timeout is made that of the
@@ -46,14 +48,18 @@ var tables = []string{
 // Errors are returned and not raised: PostgREST doesn't pass on which statement
 // failed, nor on which constraint. The block's subtransaction takes everything
 // back then. A message goes along where it is the private schema's own.
+//
+// A request is taken apart in one go, because each look into a json value reads all
+// of its text.
 const function = `CREATE OR REPLACE FUNCTION public.walbridge(json) RETURNS json LANGUAGE plpgsql SECURITY DEFINER
 	SET search_path = '' SET statement_timeout = '50s' SET lock_timeout = '8s' SET synchronous_commit = on
 	SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex'
 	SET lc_monetary = 'C' SET array_nulls = on SET xmloption = content SET quote_all_identifiers = off
 AS $body$
 DECLARE
-	head text[] := ARRAY(SELECT pg_catalog.json_array_elements_text($1->'head'));
-	units int4[] := pg_catalog.string_to_array(head[5], ',')::int4[];
+	asked record;
+	head text[];
+	units int4[];
 	n int4 := 0;
 	ops json;
 	args text[];
@@ -64,6 +70,9 @@ DECLARE
 	results text[] := '{}';
 	code text; message text; context text; s text; t text; c text; k text;
 BEGIN
+	SELECT x.head, x.first, x.ops INTO asked FROM pg_catalog.json_to_record($1) AS x(head json, first json, ops json);
+	head := ARRAY(SELECT pg_catalog.json_array_elements_text(asked.head));
+	units := pg_catalog.string_to_array(head[5], ',')::int4[];
 	IF head[1] IS DISTINCT FROM '1' THEN
 		RETURN '{"error": {"code": "WB007"}}';
 	END IF;
@@ -73,12 +82,12 @@ BEGIN
 	END IF;
 	FOR u IN 0 .. pg_catalog.cardinality(units) + 1 LOOP
 		IF u = 0 THEN
-			ops := $1->'first';
+			ops := asked.first;
 		ELSIF u <= pg_catalog.cardinality(units) THEN
 			SELECT pg_catalog.string_agg(g.body, '' ORDER BY g.part)::json INTO ops FROM walbridge.stage AS g
 				WHERE g.bridge = head[2] AND g.batch = head[4] AND g.unit = units[u];
 		ELSE
-			ops := $1->'ops';
+			ops := asked.ops;
 		END IF;
 		FOR args IN SELECT ARRAY(SELECT pg_catalog.json_array_elements_text(x.e)) FROM pg_catalog.json_array_elements(ops) AS x(e) LOOP
 			n := n + 1;
@@ -138,7 +147,8 @@ const readFunction = `CREATE OR REPLACE FUNCTION public.walbridge_read(json) RET
 	SET lc_monetary = 'C' SET array_nulls = on SET xmloption = content SET quote_all_identifiers = off
 AS $body$
 DECLARE
-	head text[] := ARRAY(SELECT pg_catalog.json_array_elements_text($1->'head'));
+	asked record;
+	head text[];
 	n int4 := 0;
 	args text[];
 	st record;
@@ -148,10 +158,12 @@ DECLARE
 	r record;
 	code text;
 BEGIN
+	SELECT x.head, x.ops INTO asked FROM pg_catalog.json_to_record($1) AS x(head json, ops json);
+	head := ARRAY(SELECT pg_catalog.json_array_elements_text(asked.head));
 	IF head[1] IS DISTINCT FROM '1' THEN
 		RETURN '{"error": {"code": "WB007"}}';
 	END IF;
-	FOR args IN SELECT ARRAY(SELECT pg_catalog.json_array_elements_text(x.e)) FROM pg_catalog.json_array_elements($1->'ops') AS x(e) LOOP
+	FOR args IN SELECT ARRAY(SELECT pg_catalog.json_array_elements_text(x.e)) FROM pg_catalog.json_array_elements(asked.ops) AS x(e) LOOP
 		n := n + 1;
 		SELECT q.parts, q.lists INTO st FROM walbridge.statements AS q WHERE q.bridge = head[2] AND q.id = args[1];
 		IF NOT FOUND THEN

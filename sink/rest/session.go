@@ -16,7 +16,8 @@ import (
 )
 
 // firstRows is how many row changes a batch has at first. A batch that took less
-// than quick makes the next one larger, one that took more than slow smaller.
+// than quick, and didn't fill its request, makes the next one larger; one that took
+// more than slow, or several requests, smaller.
 const (
 	firstRows = 1000
 	minRows   = 50
@@ -181,9 +182,9 @@ func (s *session) try(ctx context.Context, asked []*entry) (*postgres.Statement,
 
 // commit executes the transaction for good.
 func (s *session) commit(ctx context.Context, st *postgres.Statement) (*postgres.Statement, error) {
-	begun := time.Now()
+	begun, staged, bytes := time.Now(), len(s.stage.units) > 0, s.unsent()
 	failed, err := s.whole(ctx, commit, nil)
-	s.adapt(time.Since(begun), err)
+	s.adapt(time.Since(begun), err, staged, bytes)
 	if err != nil {
 		if failed == nil && serverError(err) {
 			failed = st // a deferred constraint
@@ -220,12 +221,16 @@ func (s *session) shrink() bool {
 	return true
 }
 
-// adapt lets the next batch be larger or smaller, by how long this one took.
-func (s *session) adapt(took time.Duration, err error) {
+// adapt lets the next batch be larger or smaller, by how long this one took, and by
+// whether it fitted into one request: what is staged is quoted, stored and read once
+// more.
+func (s *session) adapt(took time.Duration, err error, staged bool, bytes int) {
 	switch {
 	case fault.TooLarge(err) || took > slow:
 		s.rows = max(s.rows/2, minRows)
-	case err == nil && took < quick:
+	case staged:
+		s.rows = max(s.rows*3/4, minRows)
+	case err == nil && took < quick && bytes < s.limit/4*3:
 		s.rows = min(s.rows+s.rows/8, maxRows)
 	}
 	if s.good++; s.good >= 256 && s.limit < s.max {
