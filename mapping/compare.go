@@ -3,6 +3,7 @@ package mapping
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/walbridge/walbridge/internal/cdc"
@@ -78,7 +79,7 @@ func (c *Compared) tally(tenant string, sum TenantCompared) {
 	if c.Tenants == nil {
 		c.Tenants = map[string]TenantCompared{}
 	}
-	c.Tenants[tenant] = sum
+	c.Tenants[strings.Clone(tenant)] = sum // as in Tally.Merge
 }
 
 func (c *Compared) count(tenant cdc.Value, n TenantCompared) {

@@ -69,10 +69,7 @@ func (p *Piece) count(tenant string, rows int64) {
 	if p.Progress.Tenants == nil {
 		p.Progress.Tenants = map[string]int64{}
 	}
-	if _, met := p.Progress.Tenants[tenant]; !met {
-		tenant = strings.Clone(tenant) // a part of a row would keep the piece
-	}
-	p.Progress.Tenants[tenant] += rows
+	p.Progress.Tenants[strings.Clone(tenant)] += rows // as in Tally.Merge
 }
 
 // takeNew writes rows that the target doesn't have.

@@ -13,8 +13,8 @@ import (
 const rowsAhead = 1000
 
 // newRows writes rows of a piece that the target doesn't have. A copy has millions
-// of them, so they pass without a state of their own: what they need beside
-// themselves is asked for before, once for all that begin at the same key.
+// of them, so they pass without a state of their own, and their paths are
+// followed once for all that begin at the same key.
 type newRows struct {
 	w *work
 	p *Piece

@@ -1,6 +1,8 @@
 package mapping
 
 import (
+	"strings"
+
 	"github.com/walbridge/walbridge/internal/cdc"
 	"github.com/walbridge/walbridge/sink"
 )
@@ -33,7 +35,10 @@ func (t *Tally) moved(s *Source, m *sink.Moved) {
 	t.add(s, m.To, m.Rows)
 }
 
-// Merge adds what another batch has done.
+// Merge adds what another batch has done. Its tenants are copied, because those of a
+// batch are parts of its rows' texts and of the path values' cache, and whoever
+// sums up batches would keep all of that in memory. Even one that is in the map
+// already: an assignment takes the new key over.
 func (t *Tally) Merge(o *Tally) {
 	if t.Tables == nil {
 		*t = newTally()
@@ -43,7 +48,7 @@ func (t *Tally) Merge(o *Tally) {
 		t.Tables[table] += n
 	}
 	for tenant, n := range o.Tenants {
-		t.Tenants[tenant] += n
+		t.Tenants[strings.Clone(tenant)] += n
 	}
 }
 
