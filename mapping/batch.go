@@ -144,7 +144,7 @@ func (b *Batch) handEntriesOn(ctx context.Context) error {
 func (b *Batch) Committed() {
 	for i := range b.newPaths {
 		p := &b.newPaths[i]
-		b.e.cache.Add(pathKey{p.Node, p.Key}, p.Row)
+		b.e.cache.AddCopied(pathKey{p.Node, p.Key}, p.Row)
 	}
 	for k, p := range b.paths {
 		if p.cached {

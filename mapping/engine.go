@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -46,8 +47,9 @@ func (everything) Settled(*Source, sink.Key)                  {}
 
 // Options of an Engine.
 type Options struct {
-	// CacheBytes is how much memory path values may take between batches.
-	CacheBytes int
+	// CachedPaths is how many rows' path values are kept in memory between
+	// batches; it bounds memory, about 250 bytes each.
+	CachedPaths int
 	// RejectLimit is how many rows the target may refuse in one batch before the
 	// bridge stops, because then it is not the rows that are wrong.
 	RejectLimit int
@@ -82,9 +84,9 @@ type pathKey struct {
 }
 
 // NewEngine returns an engine for m. Options left zero take their defaults.
-func NewEngine(m *Mapping, opts Options) *Engine {
-	if opts.CacheBytes <= 0 {
-		opts.CacheBytes = 8 << 20
+func NewEngine(m *Mapping, opts Options) (*Engine, error) {
+	if opts.CachedPaths <= 0 {
+		opts.CachedPaths = 1 << 15
 	}
 	if opts.RejectLimit <= 0 {
 		opts.RejectLimit = 100
@@ -92,8 +94,12 @@ func NewEngine(m *Mapping, opts Options) *Engine {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	cache, err := newPathCache(opts.CachedPaths)
+	if err != nil {
+		return nil, fmt.Errorf("make path cache: %w", err)
+	}
 	e := &Engine{
-		m: m, opts: opts, cache: newPathCache(opts.CacheBytes),
+		m: m, opts: opts, cache: cache,
 		bindings: map[*cdc.Relation]*binding{},
 		sources:  map[string]*Source{},
 		byOID:    map[uint32]*Source{},
@@ -124,7 +130,7 @@ func NewEngine(m *Mapping, opts Options) *Engine {
 			e.notePassing(s.Target.Table)
 		}
 	}
-	return e
+	return e, nil
 }
 
 func (e *Engine) notePassing(t *sink.Table) {

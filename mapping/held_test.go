@@ -60,12 +60,14 @@ func newNotebook(t *testing.T) *notebook {
 		}
 		n.relations[s] = r
 	}
-	n.engine = NewEngine(m, Options{})
+	var err error
+	if n.engine, err = NewEngine(m, Options{}); err != nil {
+		t.Fatal(err)
+	}
 	n.sink = n.memory.Open("b")
 	if _, err := n.sink.Install(t.Context(), m.Schema, false); err != nil {
 		t.Fatal(err)
 	}
-	var err error
 	if n.cp, err = n.sink.Acquire(t.Context(), "me", time.Hour, false); err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,6 @@
 package mapping
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,57 +9,39 @@ import (
 	"github.com/walbridge/walbridge/sink"
 )
 
-// What the cache returns is what was put in last, however much has come and gone
-// in between.
+// Whoever was the last to say what a row's values are is right, the stream or a copy.
 func TestPathCache(t *testing.T) {
 	t.Parallel()
-	nodes := []*sink.Node{{Name: "a", Columns: []string{"x"}}, {Name: "b", Columns: []string{"x", "y"}}, {Name: "c"}}
-	r := rand.New(rand.NewPCG(1, 2))
-	c := newPathCache(64 << 10)
-	want := map[pathKey]sink.PathRow{}
-	hits := 0
-	for range 100_000 {
-		k := pathKey{nodes[r.IntN(3)], sink.Key(fmt.Sprint(r.IntN(2000)))}
-		switch r.IntN(10) {
-		case 0:
-			c.Remove(k)
-			delete(want, k)
-		case 1, 2, 3:
-			p := sink.PathRow{Values: make(cdc.Row, len(k.node.Columns)), Gone: r.IntN(2) == 0}
-			for i := range p.Values {
-				if n := r.IntN(300); n > 0 {
-					p.Values[i] = cdc.TextValue(strings.Repeat("v", n-1))
-				}
-			}
-			c.Add(k, p)
-			want[k] = p
-		default:
-			got, ok := c.Get(k)
-			if !ok {
-				continue
-			}
-			hits++
-			if diff := cmp.Diff(want[k], got); diff != "" {
-				t.Fatalf("%s %s: %s", k.node.Name, k.key, diff)
-			}
-		}
-		if n := c.young.text.Len() + c.old.text.Len(); n > 64<<10 {
-			t.Fatalf("the cache holds %d bytes", n)
+	c, err := newPathCache(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := &sink.Node{Name: "a", Columns: []string{"x"}}
+	k := pathKey{node, "1"}
+	row := func(text string) sink.PathRow { return sink.PathRow{Values: cdc.Row{cdc.TextValue(text)}} }
+	want := func(text string) {
+		t.Helper()
+		p, ok := c.Get(k)
+		v, found := c.Value(k, 0)
+		if diff := cmp.Diff(row(text), p); diff != "" || !ok || !found || v.Text != text {
+			t.Errorf("got %v, %v and %v, %v, want %s", p, ok, v, found, text)
 		}
 	}
-	if hits < 1000 {
-		t.Errorf("%d hits", hits)
-	}
-}
-
-// Values that don't fit leave none behind that are older.
-func TestPathCache_TooLarge(t *testing.T) {
-	t.Parallel()
-	k := pathKey{&sink.Node{Name: "a", Columns: []string{"x"}}, "1"}
-	c := newPathCache(1 << 10)
-	c.Add(k, sink.PathRow{Values: cdc.Row{cdc.TextValue("small")}})
-	c.Add(k, sink.PathRow{Values: cdc.Row{cdc.TextValue(strings.Repeat("large", 1000))}})
+	c.AddCopied(k, row("copied"))
+	want("copied")
+	c.Add(k, row("streamed"))
+	want("streamed")
+	c.AddCopied(k, row("copied again"))
+	want("copied again")
+	c.Add(k, row("streamed again"))
+	c.Add(pathKey{node, "2"}, row("two"))
+	c.Add(pathKey{node, "3"}, row("three"))
 	if p, ok := c.Get(k); ok {
-		t.Errorf("got %v", p)
+		t.Errorf("pushed out, and there is %v", p)
+	}
+	c.AddCopied(k, row("copied"))
+	c.Remove(k)
+	if p, ok := c.Get(k); ok {
+		t.Errorf("removed, and there is %v", p)
 	}
 }

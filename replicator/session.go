@@ -113,7 +113,10 @@ func (b *bridge) stream(ctx context.Context, source *pgx.Conn, snk sink.Sink, m 
 	if err != nil {
 		return err
 	}
-	engine := mapping.NewEngine(m, mapping.Options{RejectLimit: b.RejectLimit, StopOnReject: b.RejectLimit == 0, Log: b.Log})
+	engine, err := mapping.NewEngine(m, mapping.Options{RejectLimit: b.RejectLimit, StopOnReject: b.RejectLimit == 0, Log: b.Log})
+	if err != nil {
+		return err
+	}
 	str, err := OpenStream(ctx, b.streamConfig(), b.Log)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ var libraries = []string{
 	"github.com/cenkalti/backoff/v5",
 	"github.com/goccy/go-yaml",
 	"github.com/google/uuid",
+	"github.com/hashicorp/golang-lru/v2",
 	"github.com/jackc/pglogrepl",
 	"github.com/jackc/pgx/v5",
 	"github.com/lmittmann/tint",
