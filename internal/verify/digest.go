@@ -8,15 +8,27 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/walbridge/walbridge/internal/cdc"
+	"github.com/walbridge/walbridge/internal/fault"
 	"github.com/walbridge/walbridge/mapping"
 	"github.com/walbridge/walbridge/sink"
 )
 
-// both asks source and target at once.
+// both asks source and target at once. Where one of them finds that it was asked for
+// too much, the other may finish: a question that is broken off takes its connection
+// along, and both are asked again, for less.
 func both(ctx context.Context, source, target func(ctx context.Context) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return source(ctx) })
-	g.Go(func() error { return target(ctx) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g errgroup.Group
+	for _, ask := range []func(context.Context) error{source, target} {
+		g.Go(func() error {
+			err := ask(ctx)
+			if err != nil && !fault.TooLarge(err) {
+				cancel()
+			}
+			return err
+		})
+	}
 	return g.Wait()
 }
 
