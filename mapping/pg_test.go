@@ -84,13 +84,7 @@ func query(t *testing.T, conn *pgx.Conn, sql string, args []string) []cdc.Row {
 	var rows []cdc.Row
 	r := conn.PgConn().ExecParams(t.Context(), sql, params, nil, nil, nil)
 	for r.NextRow() {
-		row := make(cdc.Row, len(r.Values()))
-		for i, v := range r.Values() {
-			if v != nil {
-				row[i] = cdc.TextValue(string(v))
-			}
-		}
-		rows = append(rows, row)
+		rows = append(rows, cdc.CopyRow(r.Values()))
 	}
 	if _, err := r.Close(); err != nil {
 		t.Fatalf("query: %v\n%s", err, sql)

@@ -44,7 +44,7 @@ type pieceRead struct {
 	request *pieceRequest
 	snap    snapshot
 	rows    []mappingRow
-	room    rowRoom
+	room    cdc.Room
 	end     bool // there are no rows behind these
 	bytes   int
 	// found are the keys that there are, where only that was asked; parents the
@@ -250,7 +250,7 @@ func splitKeys(s *mapping.Source, keys []sink.Key) ([][]string, error) {
 
 // add takes a row over.
 func (p *pieceRead) add(values [][]byte) error {
-	row := p.room.row(values)
+	row := p.room.Row(values)
 	for i := range row {
 		p.bytes += len(row[i].Text)
 	}

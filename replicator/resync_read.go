@@ -52,7 +52,7 @@ func (r *pieceReader) readTargets(ctx context.Context, p *pieceRead) error {
 	wanted := keySet(st.targets)
 	sql, args := s.PieceSQL(nil, 0)
 	return r.query(ctx, sql, args, func(values [][]byte) error {
-		m := newMappingRow(s, textRow(values))
+		m := newMappingRow(s, cdc.CopyRow(values))
 		key, err := s.TargetKey(m.parts(s))
 		if err == nil && wanted[key] {
 			err = p.add(values)
@@ -171,7 +171,7 @@ func (r *pieceReader) readParentRows(ctx context.Context, parent *parentRead, ke
 	}
 	sql, args := s.KeysSQL(parts)
 	return r.query(ctx, sql, args, func(values [][]byte) error {
-		row := textRow(values)
+		row := cdc.CopyRow(values)
 		parent.rows = append(parent.rows, newMappingRow(s, row))
 		for i, next := range s.Node.Next {
 			note(next, row[s.NodeInputs[i]])

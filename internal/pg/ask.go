@@ -25,14 +25,7 @@ func AskOver(conn *pgx.Conn) Ask {
 			return nil, err
 		}
 		return pgx.CollectRows(rows, func(r pgx.CollectableRow) (cdc.Row, error) {
-			values := r.RawValues()
-			row := make(cdc.Row, len(values))
-			for i, v := range values {
-				if v != nil {
-					row[i] = cdc.TextValue(string(v))
-				}
-			}
-			return row, nil
+			return cdc.CopyRow(r.RawValues()), nil
 		})
 	}
 }

@@ -33,7 +33,7 @@ func (r *reading) rows(ctx context.Context, sql string, args []string, each func
 	// be one for none.
 	res := r.conn.ExecParams(ctx, sql, params, nil, nil, nil)
 	for res.NextRow() {
-		if err := each(textRow(res.Values())); err != nil {
+		if err := each(cdc.CopyRow(res.Values())); err != nil {
 			_, _ = res.Close()
 			return err
 		}
@@ -49,17 +49,6 @@ func (r *reading) value(ctx context.Context, sql string, args ...string) (text s
 		return nil
 	})
 	return text, err
-}
-
-// textRow copies a row out of the connection's buffer.
-func textRow(values [][]byte) cdc.Row {
-	row := make(cdc.Row, len(values))
-	for i, v := range values {
-		if v != nil {
-			row[i] = cdc.TextValue(string(v))
-		}
-	}
-	return row
 }
 
 // keyOf is the key of a row that has nothing but the key's columns.

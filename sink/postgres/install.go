@@ -82,7 +82,7 @@ func (s *Sink) missing(ctx context.Context, schema *sink.Schema, late bool) ([]s
 func (s *Sink) rows(ctx context.Context, sql string, args ...[]byte) ([]cdc.Row, error) {
 	var rows []cdc.Row
 	_, err := s.run(ctx, []op{{sql: sql, args: args, read: each(func(v [][]byte) error {
-		rows = append(rows, textRow(v))
+		rows = append(rows, cdc.CopyRow(v))
 		return nil
 	})}})
 	return rows, pg.Safe(err)

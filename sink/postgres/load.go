@@ -106,7 +106,7 @@ func (s *Sink) loadRows(table *sink.Table, keys []sink.Key, l *sink.Loaded) (op,
 			if err != nil || i < 1 || i > len(keys) {
 				return errNoRow
 			}
-			rows[keys[i-1]] = sink.Stored{Row: textRow(v[1:])}
+			rows[keys[i-1]] = sink.Stored{Row: cdc.CopyRow(v[1:])}
 			return nil
 		}),
 	}, nil
@@ -120,28 +120,6 @@ func stored(l *sink.Loaded, table *sink.Table, n int) map[sink.Key]sink.Stored {
 		l.Rows[table] = rows
 	}
 	return rows
-}
-
-// textRow copies a result row. Its texts share one allocation.
-func textRow(v [][]byte) cdc.Row {
-	n := 0
-	for _, b := range v {
-		n += len(b)
-	}
-	var all strings.Builder
-	all.Grow(n)
-	for _, b := range v {
-		all.Write(b)
-	}
-	text := all.String()
-	row := make(cdc.Row, len(v))
-	for i, b := range v {
-		if b != nil {
-			row[i] = cdc.TextValue(text[:len(b)])
-			text = text[len(b):]
-		}
-	}
-	return row
 }
 
 // onKey joins the table's key with columns prefix1, prefix2 … of texts.

@@ -43,13 +43,7 @@ func (s *session) lacking(ctx context.Context, texts []*postgres.Template) (miss
 func (s *session) texts(ctx context.Context, sql string, args ...string) (rows []cdc.Row, err error) {
 	st := &postgres.Statement{Template: plain(sql), Read: func(r postgres.Result) error {
 		for r.NextRow() {
-			row := make(cdc.Row, len(r.Values()))
-			for i, v := range r.Values() {
-				if v != nil {
-					row[i] = cdc.TextValue(string(v))
-				}
-			}
-			rows = append(rows, row)
+			rows = append(rows, cdc.CopyRow(r.Values()))
 		}
 		return nil
 	}}

@@ -39,13 +39,7 @@ func (d *database) query(sql string, args ...any) []cdc.Row {
 		d.t.Fatalf("query %s: %v", sql, err)
 	}
 	got, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (cdc.Row, error) {
-		row := make(cdc.Row, len(r.RawValues()))
-		for i, v := range r.RawValues() {
-			if v != nil {
-				row[i] = cdc.TextValue(string(v))
-			}
-		}
-		return row, nil
+		return cdc.CopyRow(r.RawValues()), nil
 	})
 	if err != nil {
 		d.t.Fatalf("query %s: %v", sql, err)

@@ -1,17 +1,13 @@
-package replicator
+package cdc
 
-import (
-	"strings"
+import "strings"
 
-	"github.com/walbridge/walbridge/internal/cdc"
-)
-
-// rowRoom copies rows out of a connection's buffer into room for many of them: a
-// piece has tens of thousands of rows, and allocations for each are what the
-// collector would be busy with. Rows of one room keep each other in memory.
-type rowRoom struct {
+// Room copies rows of texts out of a connection's buffer, many of them into few
+// allocations, which are what the collector would be busy with. Rows of one Room keep
+// each other in memory. The zero Room is ready.
+type Room struct {
 	text   strings.Builder
-	values cdc.Row
+	values Row
 }
 
 const (
@@ -19,7 +15,8 @@ const (
 	roomValues = 2048
 )
 
-func (r *rowRoom) row(values [][]byte) cdc.Row {
+// Row copies a row; nil is null.
+func (r *Room) Row(values [][]byte) Row {
 	n := 0
 	for _, v := range values {
 		n += len(v)
@@ -33,7 +30,7 @@ func (r *rowRoom) row(values [][]byte) cdc.Row {
 		r.text.Write(v)
 	}
 	if len(r.values) < len(values) {
-		r.values = make(cdc.Row, max(len(values), roomValues))
+		r.values = make(Row, max(len(values), roomValues))
 	}
 	row := r.values[:len(values):len(values)]
 	r.values = r.values[len(values):]
@@ -42,19 +39,19 @@ func (r *rowRoom) row(values [][]byte) cdc.Row {
 		if v == nil {
 			continue
 		}
-		row[i] = cdc.TextValue(text[:len(v)])
+		row[i] = TextValue(text[:len(v)])
 		text = text[len(v):]
 	}
 	return row
 }
 
-// textRow copies one row that stands alone.
-func textRow(values [][]byte) cdc.Row {
+// CopyRow copies one row that stands alone. Its texts share one allocation.
+func CopyRow(values [][]byte) Row {
 	n := 0
 	for _, v := range values {
 		n += len(v)
 	}
-	r := rowRoom{values: make(cdc.Row, len(values))}
+	r := Room{values: make(Row, len(values))}
 	r.text.Grow(n)
-	return r.row(values)
+	return r.Row(values)
 }
