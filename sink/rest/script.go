@@ -53,8 +53,7 @@ var tables = []string{
 // of its text.
 const function = `CREATE OR REPLACE FUNCTION public.walbridge(json) RETURNS json LANGUAGE plpgsql SECURITY DEFINER
 	SET search_path = '' SET statement_timeout = '50s' SET lock_timeout = '8s' SET synchronous_commit = on
-	SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex'
-	SET lc_monetary = 'C' SET array_nulls = on SET xmloption = content SET quote_all_identifiers = off
+` + pinned + `
 AS $body$
 DECLARE
 	asked record;
@@ -73,9 +72,7 @@ BEGIN
 	SELECT x.head, x.first, x.ops INTO asked FROM pg_catalog.json_to_record($1) AS x(head json, first json, ops json);
 	head := ARRAY(SELECT pg_catalog.json_array_elements_text(asked.head));
 	units := pg_catalog.string_to_array(head[5], ',')::int4[];
-	IF head[1] IS DISTINCT FROM '1' THEN
-		RETURN '{"error": {"code": "WB007"}}';
-	END IF;
+` + otherRelease + `
 	IF head[6]::int8 <> (SELECT pg_catalog.count(*) FROM walbridge.stage AS g
 			WHERE g.bridge = head[2] AND g.batch = head[4] AND g.unit = ANY (units)) THEN
 		RETURN '{"error": {"code": "WB005"}}';
@@ -95,11 +92,7 @@ BEGIN
 			IF NOT FOUND THEN
 				RAISE EXCEPTION USING ERRCODE = 'WB006', MESSAGE = args[1];
 			END IF;
-			sql := st.parts[1];
-			FOR l IN 1 .. coalesce(pg_catalog.array_length(st.lists, 1), 0) LOOP
-				sql := sql || (SELECT pg_catalog.string_agg(st.lists[l][i::int4], ', ')
-					FROM pg_catalog.string_to_table(pg_catalog.split_part(args[2], ';', l), ',') AS i) || st.parts[l + 1];
-			END LOOP;
+` + assemble + `
 			IF args[3] = '' THEN
 				EXECUTE sql USING args;
 				CONTINUE;
@@ -143,8 +136,7 @@ $body$`
 // (PostgreSQL documentation, xfunc-volatility).
 const readFunction = `CREATE OR REPLACE FUNCTION public.walbridge_read(json) RETURNS json LANGUAGE plpgsql STABLE SECURITY DEFINER
 	SET search_path = '' SET statement_timeout = '50s' SET lock_timeout = '8s'
-	SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex'
-	SET lc_monetary = 'C' SET array_nulls = on SET xmloption = content SET quote_all_identifiers = off
+` + pinned + `
 AS $body$
 DECLARE
 	asked record;
@@ -160,20 +152,14 @@ DECLARE
 BEGIN
 	SELECT x.head, x.ops INTO asked FROM pg_catalog.json_to_record($1) AS x(head json, ops json);
 	head := ARRAY(SELECT pg_catalog.json_array_elements_text(asked.head));
-	IF head[1] IS DISTINCT FROM '1' THEN
-		RETURN '{"error": {"code": "WB007"}}';
-	END IF;
+` + otherRelease + `
 	FOR args IN SELECT ARRAY(SELECT pg_catalog.json_array_elements_text(x.e)) FROM pg_catalog.json_array_elements(asked.ops) AS x(e) LOOP
 		n := n + 1;
 		SELECT q.parts, q.lists INTO st FROM walbridge.statements AS q WHERE q.bridge = head[2] AND q.id = args[1];
 		IF NOT FOUND THEN
 			RETURN pg_catalog.json_build_object('op', n, 'error', '{"code": "WB006"}'::json);
 		END IF;
-		sql := st.parts[1];
-		FOR l IN 1 .. coalesce(pg_catalog.array_length(st.lists, 1), 0) LOOP
-			sql := sql || (SELECT pg_catalog.string_agg(st.lists[l][i::int4], ', ')
-				FROM pg_catalog.string_to_table(pg_catalog.split_part(args[2], ';', l), ',') AS i) || st.parts[l + 1];
-		END LOOP;
+` + assemble + `
 		answer := '{}';
 		FOR r IN EXECUTE sql USING args LOOP
 			answer := answer || r::text;
@@ -186,6 +172,24 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN pg_catalog.json_build_object('op', n, 'error', pg_catalog.json_build_object('code', code));
 END
 $body$`
+
+// Parts of both functions.
+const (
+	// pinned are the settings that values are read and written under, as in package
+	// pg.
+	pinned = `	SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex'
+	SET lc_monetary = 'C' SET array_nulls = on SET xmloption = content SET quote_all_identifiers = off`
+	// otherRelease refuses a request that is made up in another way.
+	otherRelease = `	IF head[1] IS DISTINCT FROM '1' THEN
+		RETURN '{"error": {"code": "WB007"}}';
+	END IF;`
+	// assemble makes the statement st, with the columns of its lists that are asked for.
+	assemble = `		sql := st.parts[1];
+		FOR l IN 1 .. coalesce(pg_catalog.array_length(st.lists, 1), 0) LOOP
+			sql := sql || (SELECT pg_catalog.string_agg(st.lists[l][i::int4], ', ')
+				FROM pg_catalog.string_to_table(pg_catalog.split_part(args[2], ';', l), ',') AS i) || st.parts[l + 1];
+		END LOOP;`
+)
 
 // Statements of the session's own.
 const (
