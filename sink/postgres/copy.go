@@ -61,10 +61,8 @@ func (t *tx) insertNew(ctx context.Context, set *sink.RowSet) error {
 	case subject || !t.s.unmarked[set.Table]:
 		return t.copySet(ctx, set)
 	}
-	for _, row := range set.Rows {
-		if err := writable(row); err != nil {
-			return err
-		}
+	if err := writable(set); err != nil {
+		return err
 	}
 	return t.streamSet(ctx, set)
 }
@@ -96,20 +94,20 @@ func (t *tx) subjectTo(ctx context.Context, table *sink.Table, marks bool) (bool
 }
 
 func (t *tx) copyFrom(ctx context.Context, set *sink.RowSet) error {
-	for _, row := range set.Rows {
-		if err := writable(row); err != nil {
-			return err
-		}
+	if err := writable(set); err != nil {
+		return err
 	}
 	_, err := t.s.conn.CopyFrom(ctx, &copyReader{rows: set.Rows}, copySQL(set))
 	return err
 }
 
-// writable refuses a row that lacks a value.
-func writable(row cdc.Row) error {
-	for i := range row {
-		if row[i].Kind == cdc.Unchanged {
-			return errUnchanged
+// writable refuses a set with a row that lacks a value.
+func writable(set *sink.RowSet) error {
+	for _, row := range set.Rows {
+		for i := range row {
+			if row[i].Kind == cdc.Unchanged {
+				return errUnchanged
+			}
 		}
 	}
 	return nil
