@@ -263,7 +263,7 @@ func (b *Batch) Forget(ctx context.Context, p *ForgetPage) (n ForgetCounts, tena
 	}
 	for _, e := range erased {
 		note(e.Tenant)
-		n.Entries += e.Entries
+		n.Entries += int64(len(e.Numbers))
 	}
 	b.emptied(p, erased)
 	return n, tenants, nil

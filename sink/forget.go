@@ -23,8 +23,7 @@ type Erase struct {
 
 // Erased are entries of one tenant that have lost their values.
 type Erased struct {
-	Tenant  string
-	Entries int64
+	Tenant string
 	// Numbers are those of the entries, in their order.
 	Numbers []int64
 }

@@ -70,8 +70,7 @@ func (t *tx) EraseEntries(ctx context.Context, r *sink.Erase) ([]sink.Erased, er
 	}
 	var erased []sink.Erased
 	for _, tenant := range slices.Sorted(maps.Keys(numbers)) {
-		n := numbers[tenant]
-		erased = append(erased, sink.Erased{Tenant: tenant, Entries: int64(len(n)), Numbers: n})
+		erased = append(erased, sink.Erased{Tenant: tenant, Numbers: numbers[tenant]})
 	}
 	return erased, nil
 }

@@ -73,7 +73,7 @@ func (t *memoryTx) EraseEntries(_ context.Context, r *sink.Erase) ([]sink.Erased
 	var erased []sink.Erased
 	for tenant, n := range numbers {
 		slices.Sort(n)
-		erased = append(erased, sink.Erased{Tenant: tenant, Entries: int64(len(n)), Numbers: n})
+		erased = append(erased, sink.Erased{Tenant: tenant, Numbers: n})
 	}
 	return erased, nil
 }
