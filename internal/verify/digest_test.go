@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -19,16 +20,16 @@ func TestBoth(t *testing.T) {
 	if !fault.TooLarge(large) {
 		t.Fatal("57014 doesn't count as too large")
 	}
-	failed := make(chan struct{})
-	err := both(t.Context(), func(ctx context.Context) error {
-		<-failed
-		return ctx.Err()
-	}, func(context.Context) error {
-		defer close(failed)
-		return large
+	var err, broken error
+	synctest.Test(t, func(t *testing.T) {
+		err = both(t.Context(), func(ctx context.Context) error {
+			synctest.Wait() // until the other has failed, and what follows from that
+			broken = ctx.Err()
+			return broken
+		}, func(context.Context) error { return large })
 	})
-	if err != large {
-		t.Errorf("got %v, want %v alone", err, large)
+	if err != large || broken != nil {
+		t.Errorf("got %v, and the source %v; want %v alone", err, broken, large)
 	}
 	err = both(t.Context(), func(ctx context.Context) error {
 		<-ctx.Done()
